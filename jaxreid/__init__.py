@@ -1,0 +1,1 @@
+"""Language-based person retrieval in JAX."""

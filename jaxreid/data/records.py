@@ -1,0 +1,36 @@
+"""What a split of a data set is, once read: the same for every data set."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class AnnotationError(ValueError):
+    """A record of an annotation file that cannot be used; names file, record and key."""
+
+    def __init__(self, file, record, key, problem: str):
+        where = f"{file}" + ("" if record is None else f", record {record}")
+        super().__init__(f"{where}{'' if key is None else f', key {key!r}'}: {problem}")
+
+
+class Split(NamedTuple):
+    """One split: n images in a fixed order, each with a person and its captions.
+
+    images[i] decodes image i only when asked, so a split of any size opens at once.
+    """
+
+    data_set: str  # name of the builder, e.g. "cuhk_pedes"
+    split: str  # "train" | "val" | "test"
+    images: Sequence[np.ndarray]  # images[i] is u8[h, w, 3], RGB, the size of the file
+    files: tuple[str, ...]  # path of each image relative to the image folder
+    person_id: np.ndarray  # i32[n], as published (0- or 1-based)
+    captions: tuple[tuple[str, ...], ...]  # captions[i] are those of image i, at least one
+
+
+def caption_pairs(split: Split) -> np.ndarray:
+    """i32[C, 2]: (image index, caption number) of every caption, in order of the images."""
+    return np.array(
+        [(i, j) for i, captions in enumerate(split.captions) for j in range(len(captions))],
+        np.int32,
+    ).reshape(-1, 2)

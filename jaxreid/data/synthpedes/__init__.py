@@ -1,0 +1,1 @@
+"""The embedded data set: rendered people with captions, attributes, dialogues and triplets."""

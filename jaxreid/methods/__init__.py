@@ -1,0 +1,68 @@
+"""What a retrieval method is: pure functions built from a config.
+
+A method is one module here with `make(config) -> Method`. `jaxreid.main` finds it by
+its module name (`config.method = "laip"`), so a new method needs no other edit.
+
+Letters used for array shapes in the whole package:
+  B batch   Q queries   G gallery images   P query-image pairs   K re-ranked candidates
+  N image tokens (patches + [CLS])   L text tokens   D encoder width   E shared embedding
+  H attention heads   M queue length   V vocabulary   C captions   R phrases of a caption
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Params = Any  # nested dict of arrays; the optimiser updates them
+Memory = Any  # arrays carried from step to step without gradient (momentum weights, queues)
+Record = Mapping[str, Any]  # one item of a data set, see `jaxreid.data.pipeline`
+Example = dict[str, np.ndarray]
+Batch = Mapping[str, jax.Array]  # stacked examples: image u8[B, h, w, 3], person_id i32[B], ...
+Metrics = dict[str, jax.Array]  # f32[] each, means over the global batch
+
+
+class Features(NamedTuple):
+    """What an encoder returns for B images or B queries."""
+
+    embedding: jax.Array  # f32[B, E], unit L2 norm, so cosine similarity is a dot product
+    tokens: jax.Array | None = None  # [B, N or L, D]; kept only where a score needs them
+    mask: jax.Array | None = None  # bool[B, N or L], False on padding; None if no padding
+
+
+class Method(NamedTuple):
+    """The functions that train, evaluate and serve a method; none of them holds state."""
+
+    # tokenize(texts) -> arrays with one row a text; on the host, once a text, never in the step
+    tokenize: Callable[[Sequence[str]], dict[str, np.ndarray]]
+    # transform(record, rng) -> example, on the host; rng is None at evaluation: no augmentation.
+    # A record without "image" or without "text" gives an example without those arrays.
+    transform: Callable[[Record, np.random.Generator | None], Example]
+    # init(rng) -> params, before pretrained weights are put in
+    init: Callable[[jax.Array], Params]
+    # loss(params, memory, batch, rng, step, stage) -> (f32[], (memory, metrics)); gradient in
+    # params only. stage counts config.train.stages from 0 and is a Python int; step is i32[],
+    # counted from the start of the run.
+    loss: Callable[
+        [Params, Memory, Batch, jax.Array, jax.Array, int],
+        tuple[jax.Array, tuple[Memory, Metrics]],
+    ]
+    # encode_image(params, images u8[B, h, w, 3]) -> Features
+    encode_image: Callable[[Params, jax.Array], Features]
+    # encode_query(params, query) -> Features of captions, of images + captions, or of dialogues
+    encode_query: Callable[[Params, Batch], Features]
+    # similarity(queries [Q, ..], images [G, ..]) -> f32[Q, G]: cheap score of all pairs
+    similarity: Callable[[Features, Features], jax.Array]
+    # match(params, queries [P, ..], images [P, ..]) -> f32[P]: costly score of P aligned pairs
+    # that re-orders the top K of each query; None if `similarity` is final
+    match: Callable[[Params, Features, Features], jax.Array] | None = None
+    # init_memory(rng, params) -> memory, after pretrained weights are put in: copies see them
+    init_memory: Callable[[jax.Array, Params], Memory] = lambda rng, params: ()
+
+
+def cosine(queries: Features, images: Features) -> jax.Array:
+    """f32[Q, G] cosine similarity: `Method.similarity` where an item is one vector."""
+    return jax.numpy.matmul(
+        queries.embedding, images.embedding.T, precision=jax.lax.Precision.HIGHEST
+    )

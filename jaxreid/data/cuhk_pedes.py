@@ -63,3 +63,10 @@ class CuhkPedes(tfds.core.GeneratorBasedBuilder):
         self, folder: Path, images: list[PersonImage]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         return published.examples(folder, images)
+
+    def _generate_splits(
+        self,
+        dl_manager: tfds.download.DownloadManager,
+        download_config: tfds.download.DownloadConfig,
+    ) -> list[tfds.core.SplitInfo]:
+        return published.write_splits(self, self._split_generators(dl_manager))

@@ -227,13 +227,11 @@ def _prepare(
                 manual_dir=manual_dir, try_download_gcs=False
             ),
         )
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError on a full disk
         # Another process may have prepared the same meanwhile: then its folder is as good.
         if directory.is_dir():
             return directory
-        raise OSError(
-            error.errno, f"{name} could not be prepared in {data_dir}: {error.strerror or error}"
-        ) from error
+        raise OSError(f"{name} could not be prepared in {data_dir}: {error}") from error
     for split, info in sorted(builder.info.splits.items()):
         logging.info("prepared %s %s: %d images", name, split, info.num_examples)
     return directory

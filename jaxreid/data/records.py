@@ -12,6 +12,11 @@ class AnnotationError(ValueError):
     def __init__(self, file, record, key, problem: str):
         where = f"{file}" + ("" if record is None else f", record {record}")
         super().__init__(f"{where}{'' if key is None else f', key {key!r}'}: {problem}")
+        self._parts = (str(file), record, key, problem)
+
+    def __reduce__(self):
+        # Exceptions pickle their message as the only argument; worker processes send this one.
+        return type(self), self._parts
 
 
 class Split(NamedTuple):

@@ -330,6 +330,9 @@ def _check(settings: Settings, mesh: Mesh, reranks: bool, queries: int, gallery:
             raise ValueError(
                 f"eval.{name} must be a positive multiple of the {mesh.size} devices, got {value}"
             )
+    for name in ("query_chunk", "image_chunk"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"eval.{name} must be at least 1, got {getattr(settings, name)}")
 
 
 class _Clock:

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -133,8 +135,6 @@ def test_chance_equals_the_mean_over_random_rankings():
 
 
 def test_chance_equals_the_mean_over_all_orders_of_a_tiny_gallery():
-    import itertools
-
     gallery_ids = np.array([0, 0, 1, 1, 1, 2])
     query_ids = np.array([0, 1, 2, 2])
     scores = np.array(list(itertools.permutations(range(6))), np.float32)

@@ -1,0 +1,56 @@
+"""ALBEF (Li et al., 2021), LAIP's baseline: momentum ITC with queues, ITM on a cross encoder.
+
+Form of the retrieval release (models/model_retrieval.py), with identity targets.
+"""
+
+from functools import partial
+
+from jaxreid.methods import Method, cosine
+from jaxreid.streams.captions import caption_input
+from jaxreid.streams.image_text import global_alignment, global_settings, init_global_memory
+from jaxreid.streams.network import (
+    encode_image,
+    encode_query,
+    init_align_fuse,
+    make_align_fuse,
+    match,
+    normaliser,
+)
+
+
+def make(config) -> Method:
+    """Builds ALBEF from the sections image, text, model, train and albef of a config."""
+    c = config.albef
+    captions = caption_input(config, phrases=0, words=False)
+    model = make_align_fuse(config, captions.vocabulary, temperature=c.temperature)
+    normalised = normaliser(config)
+    settings = global_settings(config, c)
+
+    def loss(params, memory, batch, rng, step, stage):
+        value, memory, metrics, _ = global_alignment(
+            model,
+            settings,
+            params,
+            memory,
+            normalised(batch["image"]),
+            batch["tokens"],
+            batch["person_id"],
+            rng,
+            step,
+            triplet=c.triplet,
+        )
+        return value, (memory, metrics)
+
+    return Method(
+        tokenize=captions.tokenize,
+        transform=captions.transform,
+        init=lambda rng: init_align_fuse(model, rng, config.text.max_tokens),
+        loss=loss,
+        encode_image=partial(encode_image, model, normalised),
+        encode_query=partial(encode_query, model),
+        similarity=cosine,
+        match=partial(match, model),
+        init_memory=partial(
+            init_global_memory, queue_length=c.queue_length, embedding=config.model.embedding
+        ),
+    )

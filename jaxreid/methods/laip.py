@@ -1,0 +1,127 @@
+"""LAIP: Learning Local Alignment from Image-Phrase modeling (Wang et al., ICME 2024).
+
+ALBEF's global alignment with a fusion triplet loss, and a second stream in which the phrases of a
+caption are aligned with patches: BidirAtt (Eqs. 2-10) and Mask Phrase Modeling (Eq. 11). There is
+no release; what the paper does not print is a field of `config.laip`.
+"""
+
+from functools import partial
+
+import jax
+
+from jaxreid.methods import Method, cosine
+from jaxreid.streams.captions import caption_input
+from jaxreid.streams.image_phrase import (
+    PhraseSettings,
+    masked_language_modelling,
+    phrase_alignment,
+)
+from jaxreid.streams.image_text import global_alignment, global_settings, init_global_memory
+from jaxreid.streams.network import (
+    encode_image,
+    encode_query,
+    init_align_fuse,
+    make_align_fuse,
+    match,
+    normaliser,
+)
+
+ATTENTIONS = ("none", "forward", "backward", "bidirectional")
+RECONSTRUCTIONS = ("none", "mpm", "mlm")
+
+
+def make(config) -> Method:
+    """Builds LAIP from the sections image, text, model, train and laip of a config.
+
+    Stages before the last train with L_itc + L_itm only, the last with all losses (Eq. 12).
+    """
+    c = config.laip
+    for field, allowed in (("attention", ATTENTIONS), ("reconstruction", RECONSTRUCTIONS)):
+        if c[field] not in allowed:
+            raise ValueError(
+                f"laip.{field} must be one of {', '.join(allowed)}, got {c[field]!r}"
+            )
+    if not 0 <= c.layer < config.model.bert.cross_depth:
+        raise ValueError(
+            f"laip.layer must be in 0..{config.model.bert.cross_depth - 1}, the cross layers of "
+            f"model.bert.cross_depth, got {c.layer}"
+        )
+    if c.attention in ("backward", "bidirectional") and c.layer == config.model.bert.cross_depth - 1:
+        raise ValueError(
+            f"laip.layer {c.layer} is the last cross layer, where the backward attention is "
+            f"exactly 0; got laip.attention {c.attention!r}"
+        )
+    captions = caption_input(config, phrases=c.phrases, words=c.reconstruction == "mlm")
+    model = make_align_fuse(config, captions.vocabulary, temperature=c.temperature)
+    normalised = normaliser(config)
+    settings = global_settings(config, c)
+    phrase_settings = PhraseSettings(
+        mask_id=captions.mask_id,
+        attention=c.attention,
+        mpm=c.reconstruction == "mpm",
+        layer=c.layer,
+        word_score=c.word_score,
+        combine=c.combine,
+        normalise=c.normalise,
+        alignment=c.alignment,
+        detach=c.detach,
+        reduction=c.reduction,
+    )
+    last_stage = len(config.train.epochs) - 1
+
+    def loss(params, memory, batch, rng, step, stage):
+        global_rng, phrase_rng, word_rng = jax.random.split(rng, 3)
+        local = stage == last_stage
+        value, memory, metrics, seen = global_alignment(
+            model,
+            settings,
+            params,
+            memory,
+            normalised(batch["image"]),
+            batch["tokens"],
+            batch["person_id"],
+            global_rng,
+            step,
+            triplet=c.triplet and local,
+        )
+        if local and (c.attention != "none" or c.reconstruction == "mpm"):
+            phrase, measured = phrase_alignment(
+                model,
+                phrase_settings,
+                params,
+                seen.image_tokens,
+                batch["phrase_tokens"],
+                batch["phrase_words"],
+                batch["person_id"],
+                seen.temperature,
+                phrase_rng,
+            )
+            value, metrics = value + phrase, metrics | measured
+        if local and c.reconstruction == "mlm":
+            mlm, measured = masked_language_modelling(
+                model,
+                params,
+                seen.image_tokens,
+                batch["tokens"],
+                batch["words"],
+                word_rng,
+                mask_id=captions.mask_id,
+                vocabulary=captions.vocabulary,
+                probability=c.mlm_probability,
+            )
+            value, metrics = value + mlm, metrics | measured
+        return value, (memory, metrics)
+
+    return Method(
+        tokenize=captions.tokenize,
+        transform=captions.transform,
+        init=lambda rng: init_align_fuse(model, rng, config.text.max_tokens),
+        loss=loss,
+        encode_image=partial(encode_image, model, normalised),
+        encode_query=partial(encode_query, model),
+        similarity=cosine,
+        match=partial(match, model),
+        init_memory=partial(
+            init_global_memory, queue_length=c.queue_length, embedding=config.model.embedding
+        ),
+    )

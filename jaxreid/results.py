@@ -1,0 +1,65 @@
+"""The result files of a run: results.json, rankings.npz and ranks.png."""
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from jaxreid.data.records import Split, caption_pairs
+from jaxreid.evaluate import Evaluation
+from jaxreid.files import write_json, write_npz
+
+_PACKAGES = ("jaxreid", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+
+
+def collect(ranked: Evaluation, seconds: dict[str, float], step: int) -> dict[str, Any]:
+    """Returns the contents of results.json.
+
+    Args:
+      ranked: of the test split.
+      seconds: of what came before the evaluation, by name.
+      step: of the checkpoint.
+    """
+    out = dict(ranked.results)
+    out["step"] = step
+    out["seconds"] = {k: round(v, 2) for k, v in {**seconds, **out["seconds"]}.items()}
+    out["versions"] = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    out["versions"]["python"] = platform.python_version()
+    return out
+
+
+def write(
+    workdir: str, name: str, out: dict[str, Any], ranked: Evaluation, split: Split, queries: int
+) -> None:
+    """Writes the files, and the scores to the log.
+
+    Args:
+      workdir: folder of the run.
+      name: "results", or another for another data set; ranks and rankings are named alike.
+      out: from `collect`.
+      ranked: of the split.
+      split: the test split.
+      queries: rows of the sheet.
+    """
+    pairs = caption_pairs(split)
+    suffix = name.removeprefix("results")
+    captions = [split.captions[i][j] for i, j in pairs]
+    write_npz(
+        os.path.join(workdir, f"rankings{suffix}.npz"),
+        {
+            "coarse": ranked.coarse.index,
+            "final": ranked.final.index,
+            "final_score": ranked.final.score,
+            "query_person_id": split.person_id[pairs[:, 0]],
+            "gallery_person_id": split.person_id,
+            "gallery_file": np.array(split.files),
+            "query_caption": np.array(captions),
+        },
+    )
+    write_json(os.path.join(workdir, f"{name}.json"), out)
+    for block in ("chance", "coarse", "final"):
+        scores = " ".join(f"{k} {v:.2f}" for k, v in out[block].items())
+        logging.info("%-6s %s", block, scores)

@@ -1,0 +1,184 @@
+"""The image-phrase stream: local alignment of LAIP (BidirAtt and MPM), and MLM to compare with."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxreid.losses.local_alignment import alignment_loss, patch_weights
+from jaxreid.losses.masked_language import (
+    corrupt,
+    masked_language_loss,
+    masked_mean,
+    one_word_of_each,
+    random_tokens,
+    token_log_likelihood,
+)
+from jaxreid.models.align_fuse import AlignFuse
+
+WORD_SCORES = ("probability", "logit")
+REDUCTIONS = ("mean", "sum")
+
+
+class PhraseSettings(NamedTuple):
+    """Constants of the stream."""
+
+    mask_id: int  # token id of [MASK]
+    attention: str  # "none" | "forward" | "backward" | "bidirectional"
+    mpm: bool
+    layer: int  # cross layer, from 0, whose attention is read
+    word_score: str  # "probability" | "logit" of the masked word, Eq. 5
+    combine: str  # see losses.local_alignment.patch_weights
+    normalise: str
+    alignment: str  # see losses.local_alignment.alignment_loss
+    detach: bool  # whether the patch weights pass no gradient
+    reduction: str  # "mean" | "sum" over the phrases of a text, Eq. 12
+
+
+def phrase_alignment(
+    model: AlignFuse,
+    settings: PhraseSettings,
+    params: Any,
+    image_tokens: jax.Array,
+    phrases: jax.Array,
+    words: jax.Array,
+    person_id: jax.Array,
+    temperature: jax.Array,
+    rng: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns the mean over texts of sum or mean_p (L_bidir + L_mpm) (LAIP Eq. 12), and metrics.
+
+    One word of each phrase is replaced by [MASK] and the masked phrase goes through the text and
+    the cross encoder with its image. The forward attention is the row of the phrase's [CLS] in
+    cross layer `layer` (Eq. 4). The backward attention is the gradient of the masked word's score
+    with respect to that row (Eq. 6): the layer adds a zero offset to it and jax.grad is taken
+    with respect to the offset, so only the layers from `layer` on are traversed backward.
+
+    Args:
+      model: the network.
+      settings: constants.
+      params: parameters of `model`.
+      image_tokens: [B, N, D], [CLS] first, with gradient.
+      phrases: i32[B, R, Lp] tokens [CLS] phrase [SEP]; rows of padding (0) only are absent.
+      words: i32[B, R, Lp], word number of a token in its phrase, -1 on others.
+      person_id: i32[B].
+      temperature: f32[], divides; for the alignment forms that need one.
+      rng: key.
+    """
+    batch, count, length = phrases.shape
+    word_rng, text_rng, cross_rng = jax.random.split(rng, 3)
+    tokens = phrases.reshape(batch * count, length)
+    words = words.reshape(batch * count, length)
+    mask = tokens != 0
+    present = (words >= 0).any(axis=1)  # [P], P = B R
+    masked = one_word_of_each(word_rng, words)
+    hidden = model.apply(
+        {"params": params}, jnp.where(masked, settings.mask_id, tokens), mask,
+        method="text_tokens", rngs={"dropout": text_rng}, train=True,
+    )  # fmt: skip
+
+    def score(tap):
+        fused, attention = model.apply(
+            {"params": params}, hidden, mask, image_tokens, method="fuse",
+            image_index=jnp.repeat(jnp.arange(batch), count), tap=tap,
+            tap_layer=settings.layer, rngs={"dropout": cross_rng}, train=True,
+        )  # fmt: skip
+        logits = model.apply({"params": params}, fused, method="predict_words")
+        if settings.word_score == "logit":
+            word = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+        else:
+            word = jnp.exp(token_log_likelihood(logits, tokens))
+        # Phrases do not interact, so the gradient of the sum is each phrase's own.
+        return masked_mean(word, masked, axis=1).sum(), (fused, attention, logits)
+
+    heads, patches = model.cross.heads, image_tokens.shape[1]
+    tap = jnp.zeros((batch * count, heads, patches), jnp.float32)
+    backward = None
+    if settings.attention in ("backward", "bidirectional"):
+        backward, (_, attention, logits) = jax.grad(score, has_aux=True)(tap)
+    else:
+        _, (_, attention, logits) = score(tap)
+
+    losses = jnp.zeros(batch * count)
+    metrics = {}
+    if settings.attention != "none":
+        weights = patch_weights(
+            attention[..., 1:],
+            None if backward is None else backward[..., 1:],
+            direction=settings.attention,
+            combine=settings.combine,
+            normalise=settings.normalise,
+        )
+        if settings.detach:
+            weights = jax.lax.stop_gradient(weights)
+        vector = jnp.einsum(  # Eq. 8
+            "brn,bnd->brd",
+            weights.reshape(batch, count, -1),
+            image_tokens[:, 1:].astype(jnp.float32),
+        ).reshape(batch * count, -1)
+        person = jnp.repeat(person_id, count)
+        equal = (tokens[:, None, :] == tokens[None, :, :]).all(axis=-1)
+        bidir = alignment_loss(
+            model.apply({"params": params}, vector, method="embed_vector"),
+            model.apply({"params": params}, hidden, method="embed_text"),
+            form=settings.alignment,
+            temperature=temperature,
+            positive=equal | (person[:, None] == person[None, :]),
+        )
+        losses = losses + bidir
+        metrics["bidir"] = masked_mean(bidir, present)
+    if settings.mpm:
+        mpm = -masked_mean(token_log_likelihood(logits, tokens), masked, axis=1)  # Eq. 11
+        losses = losses + mpm
+        metrics["mpm"] = masked_mean(mpm, present)
+        metrics["mpm_accuracy"] = 100 * masked_mean(
+            (logits.argmax(axis=-1) == tokens).astype(jnp.float32), masked
+        )
+    losses = jnp.where(present, losses, 0).reshape(batch, count).sum(axis=1)
+    if settings.reduction == "mean":
+        losses = losses / jnp.maximum(present.reshape(batch, count).sum(axis=1), 1)
+    return losses.mean(), metrics
+
+
+def masked_language_modelling(
+    model: AlignFuse,
+    params: Any,
+    image_tokens: jax.Array,
+    tokens: jax.Array,
+    words: jax.Array,
+    rng: jax.Array,
+    *,
+    mask_id: int,
+    vocabulary: int,
+    probability: float,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns the MLM loss on whole texts, what LAIP's Table V compares MPM with, and metrics.
+
+    Tokens of words are chosen independently and corrupted as in BERT (80/10/10).
+
+    Args:
+      model: the network.
+      params: parameters of `model`.
+      image_tokens: [B, N, D].
+      tokens: i32[B, L]; 0 is padding.
+      words: i32[B, L], word number of a token, -1 on special tokens and padding.
+      rng: key.
+      mask_id: token id of [MASK].
+      vocabulary: V.
+      probability: share of tokens to predict, in (0, 1).
+    """
+    choose, change, text_rng, cross_rng = jax.random.split(rng, 4)
+    masked = random_tokens(choose, words >= 0, probability)
+    mask = tokens != 0
+    hidden = model.apply(
+        {"params": params},
+        corrupt(change, tokens, masked, mask_id=mask_id, vocabulary=vocabulary), mask,
+        method="text_tokens", rngs={"dropout": text_rng}, train=True,
+    )  # fmt: skip
+    fused, _ = model.apply(
+        {"params": params}, hidden, mask, image_tokens, method="fuse",
+        rngs={"dropout": cross_rng}, train=True,
+    )  # fmt: skip
+    logits = model.apply({"params": params}, fused, method="predict_words")
+    loss = masked_language_loss(logits, tokens, masked)
+    return loss, {"mlm": loss}

@@ -1,0 +1,208 @@
+"""The image-text stream: global alignment with momentum encoders and queues (ALBEF)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxreid.losses.contrastive import identity_target, momentum_itc
+from jaxreid.losses.matching import matching_loss, sample_negatives
+from jaxreid.losses.triplet import fusion_triplet_loss
+from jaxreid.models.align_fuse import UNIMODAL, AlignFuse
+from jaxreid.models.momentum import ema
+from jaxreid.models.projection import unit
+from jaxreid.models.queue import push
+
+EMPTY = -1  # person id of a queue slot not yet written; never a positive
+
+
+class GlobalMemory(NamedTuple):
+    """Momentum encoders and the queues of their recent embeddings."""
+
+    params: Any  # the UNIMODAL part of the parameters
+    image_queue: jax.Array  # f32[M, E] unit rows
+    text_queue: jax.Array  # f32[M, E] unit rows
+    id_queue: jax.Array  # i32[M] person ids
+
+
+class GlobalSettings(NamedTuple):
+    """Constants of the stream."""
+
+    momentum: float  # decay of the momentum encoders, in [0, 1)
+    alpha: float  # share of the soft labels, in [0, 1]
+    alpha_steps: int  # steps over which alpha rises from 0
+    temperature_limits: tuple[float, float]  # (0, inf): no clip
+    hardness_steps: int  # steps over which negatives go from random to hard; 0: hard at once
+    triplet_margin: float
+    triplet_score: str  # "probability" | "logit"
+
+
+TRIPLET_SCORES = {
+    "probability": lambda logits: jax.nn.softmax(logits, axis=1)[:, 1],
+    "logit": lambda logits: logits[:, 1],
+}
+
+
+def global_settings(config, section) -> GlobalSettings:
+    """Returns the settings of a method's section of a config; ramps are given in epochs there."""
+    if section.triplet_score not in TRIPLET_SCORES:
+        raise ValueError(
+            f"{config.method}.triplet_score must be one of {', '.join(TRIPLET_SCORES)}, "
+            f"got {section.triplet_score!r}"
+        )
+    if section.queue_length < config.train.batch_size:
+        raise ValueError(
+            f"{config.method}.queue_length must be at least train.batch_size "
+            f"{config.train.batch_size}, got {section.queue_length}"
+        )
+    steps = config.train.steps_per_epoch
+    return GlobalSettings(
+        momentum=section.momentum,
+        alpha=section.alpha,
+        alpha_steps=round(section.alpha_epochs * steps),
+        temperature_limits=tuple(section.temperature_limits),
+        hardness_steps=round(section.hardness_epochs * steps),
+        triplet_margin=section.triplet_margin,
+        triplet_score=section.triplet_score,
+    )
+
+
+class Pass(NamedTuple):
+    """What the stream computed and other streams of the same step use."""
+
+    image_tokens: jax.Array  # [B, N, D]
+    temperature: jax.Array  # f32[]
+
+
+def init_global_memory(
+    rng: jax.Array, params: Any, *, queue_length: int, embedding: int
+) -> GlobalMemory:
+    """Returns copies of the encoders and queues of random unit rows, as in the release."""
+    image, text = unit(jax.random.normal(rng, (2, queue_length, embedding)))
+    return GlobalMemory(
+        {name: jax.tree.map(jnp.copy, params[name]) for name in UNIMODAL},
+        image,
+        text,
+        jnp.full((queue_length,), EMPTY, jnp.int32),
+    )
+
+
+def global_alignment(
+    model: AlignFuse,
+    settings: GlobalSettings,
+    params: Any,
+    memory: GlobalMemory,
+    images: jax.Array,
+    tokens: jax.Array,
+    person_id: jax.Array,
+    rng: jax.Array,
+    step: jax.Array,
+    *,
+    triplet: bool,
+) -> tuple[jax.Array, GlobalMemory, dict[str, jax.Array], Pass]:
+    """Returns L_itc + L_itm (+ L_tri) on one batch (LAIP Eq. 1), the memory after it, and metrics.
+
+    Order of the release (ALBEF models/model_retrieval.py): the momentum encoders move first, the
+    loss sees the queue as it was, then the batch is enqueued. The momentum encoders run with
+    dropout, as they do there.
+
+    Args:
+      model: the network.
+      settings: constants.
+      params: parameters of `model`.
+      memory: momentum encoders and queues before the step.
+      images: f32[B, h, w, 3], normalised.
+      tokens: i32[B, L]; 0 is padding.
+      person_id: i32[B].
+      rng: key.
+      step: i32[], counted from the start of the run; drives the ramps.
+      triplet: whether the fusion triplet loss acts.
+    """
+    size, mask = images.shape[0], tokens != 0
+    names = ("image", "text", "image_m", "text_m", "fuse", "t", "i")
+    keys = dict(zip(names, jax.random.split(rng, len(names)), strict=True))
+
+    def run(variables, name, *args, key=None, **kwargs):
+        rngs = None if key is None else {"dropout": keys[key]}
+        return model.apply({"params": variables}, *args, method=name, rngs=rngs, **kwargs)
+
+    momentum = jax.lax.stop_gradient(
+        ema(memory.params, {name: params[name] for name in UNIMODAL}, settings.momentum)
+    )
+    image_m = run(momentum, "embed_image",
+                  run(momentum, "image_tokens", images, key="image_m", train=True))  # fmt: skip
+    text_m = run(momentum, "embed_text",
+                 run(momentum, "text_tokens", tokens, mask, key="text_m", train=True))  # fmt: skip
+    image_tokens = run(params, "image_tokens", images, key="image", train=True)
+    text_tokens = run(params, "text_tokens", tokens, mask, key="text", train=True)
+    image = run(params, "embed_image", image_tokens)
+    text = run(params, "embed_text", text_tokens)
+    temperature = run(params, "divide_by", tuple(settings.temperature_limits))
+
+    alpha = settings.alpha * ramp(step, settings.alpha_steps)
+    itc = momentum_itc(
+        image,
+        text,
+        jnp.concatenate([image_m, memory.image_queue]),
+        jnp.concatenate([text_m, memory.text_queue]),
+        identity_target(person_id, jnp.concatenate([person_id, memory.id_queue])),
+        temperature=temperature,
+        alpha=alpha,
+    )
+
+    same = person_id[:, None] == person_id[None, :]
+    hardness = ramp(step, settings.hardness_steps)
+    text_of = sample_negatives(keys["t"], image @ text_m.T / temperature, same, hardness=hardness)
+    image_of = sample_negatives(keys["i"], text @ image_m.T / temperature, same, hardness=hardness)
+    # Rows 0..B: true pairs; then negative texts, then negative images, of the same order.
+    everyone = jnp.arange(size)
+    fused, _ = run(
+        params, "fuse",
+        jnp.concatenate([text_tokens, text_tokens[text_of.index], text_tokens]),
+        jnp.concatenate([mask, mask[text_of.index], mask]),
+        image_tokens,
+        image_index=jnp.concatenate([everyone, everyone, image_of.index]),
+        key="fuse", train=True,
+    )  # fmt: skip
+    positive, negative_text, negative_image = jnp.split(run(params, "match", fused), 3)
+    itm = matching_loss(
+        positive,
+        jnp.concatenate([negative_text, negative_image]),
+        jnp.concatenate([text_of.valid, image_of.valid]),
+    )
+    right = jnp.concatenate([
+        positive[:, 1] > positive[:, 0],
+        negative_text[:, 1] < negative_text[:, 0],
+        negative_image[:, 1] < negative_image[:, 0],
+    ])
+    metrics = {
+        "itc": itc,
+        "itm": itm,
+        "itm_accuracy": 100 * right.mean(),  # percent of the 3B pairs
+        "temperature": temperature,
+    }
+    loss = itc + itm
+    if triplet:
+        score = TRIPLET_SCORES[settings.triplet_score]
+        metrics["triplet"] = fusion_triplet_loss(
+            score(positive),
+            score(negative_text),
+            score(negative_image),
+            margin=settings.triplet_margin,
+            text_valid=text_of.valid,
+            image_valid=image_of.valid,
+        )
+        loss = loss + metrics["triplet"]
+
+    after = GlobalMemory(
+        momentum,
+        push(memory.image_queue, image_m),
+        push(memory.text_queue, text_m),
+        push(memory.id_queue, person_id),
+    )
+    return loss, after, metrics, Pass(image_tokens, temperature)
+
+
+def ramp(step: jax.Array, steps: int) -> jax.Array | float:
+    """Returns step / steps, at most 1; 1 from the start where steps is 0."""
+    return jnp.minimum(1.0, step / steps) if steps else 1.0

@@ -1,0 +1,98 @@
+"""Builds the network of ALBEF and LAIP from a config, and its functions for retrieval."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxreid.methods import Batch, Features
+from jaxreid.models.align_fuse import AlignFuse
+from jaxreid.models.bert import CrossEncoder, MLMHead, TextEncoder
+from jaxreid.models.vit import ViT, normalise
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def make_align_fuse(config, vocabulary: int, *, temperature: float) -> AlignFuse:
+    """Returns the network of the sections `image` and `model` of a config.
+
+    Args:
+      config: whole config.
+      vocabulary: V.
+      temperature: start value of the learnable temperature.
+    """
+    m = config.model
+    dtype = DTYPES[m.dtype]
+    return AlignFuse(
+        vit=ViT(
+            image_size=tuple(config.image.size),
+            patch=m.vit.patch,
+            width=m.vit.width,
+            depth=m.vit.depth,
+            heads=m.vit.heads,
+            mlp=m.vit.mlp,
+            drop_path=m.vit.drop_path,
+            dropout=m.vit.dropout,
+            dtype=dtype,
+        ),
+        text=TextEncoder(
+            vocabulary=vocabulary,
+            width=m.bert.width,
+            depth=m.bert.text_depth,
+            heads=m.bert.heads,
+            mlp=m.bert.mlp,
+            max_positions=m.bert.max_positions,
+            dropout=m.bert.dropout,
+            dtype=dtype,
+        ),
+        cross=CrossEncoder(
+            width=m.bert.width,
+            depth=m.bert.cross_depth,
+            heads=m.bert.heads,
+            mlp=m.bert.mlp,
+            dropout=m.bert.dropout,
+            dtype=dtype,
+        ),
+        mlm=MLMHead(m.bert.width, vocabulary, dtype),
+        embedding=m.embedding,
+        temperature=temperature,
+    )
+
+
+def init_align_fuse(model: AlignFuse, rng: jax.Array, max_tokens: int) -> Any:
+    """Returns the parameters of the network, from random."""
+    images = jnp.zeros((1, *model.vit.image_size, 3), jnp.float32)
+    tokens = jnp.zeros((1, max_tokens), jnp.int32)
+    return model.init(rng, images, tokens, tokens == 0)["params"]
+
+
+def normaliser(config):
+    """Returns u8[B, h, w, 3] -> f32[B, h, w, 3] with the mean and deviation of the config."""
+    mean, std = tuple(config.image.mean), tuple(config.image.std)
+    return lambda images: normalise(images, mean, std)
+
+
+def encode_image(model: AlignFuse, normalised, params: Any, images: jax.Array) -> Features:
+    """`Method.encode_image` of the network."""
+    tokens = model.apply({"params": params}, normalised(images), method="image_tokens")
+    return Features(model.apply({"params": params}, tokens, method="embed_image"), tokens)
+
+
+def encode_query(model: AlignFuse, params: Any, query: Batch) -> Features:
+    """`Method.encode_query` of the network, for captions: query["tokens"] i32[B, L]."""
+    mask = query["tokens"] != 0
+    tokens = model.apply({"params": params}, query["tokens"], mask, method="text_tokens")
+    return Features(model.apply({"params": params}, tokens, method="embed_text"), tokens, mask)
+
+
+def match(model: AlignFuse, params: Any, queries: Features, images: Features) -> jax.Array:
+    """`Method.match` of the network: the "match" logit (Eq. 18), as the releases rank by it."""
+    dtype = model.cross.dtype
+    fused, _ = model.apply(
+        {"params": params},
+        queries.tokens.astype(dtype),
+        queries.mask,
+        images.tokens.astype(dtype),
+        method="fuse",
+    )
+    return model.apply({"params": params}, fused, method="match")[:, 1]

@@ -1,7 +1,7 @@
 """Draws what a synthpedes person carries: bags, and things held in a hand."""
 
 from jaxreid.data.synthpedes.brush import Brush
-from jaxreid.data.synthpedes.clothes import Figure
+from jaxreid.data.synthpedes.figure import Figure
 from jaxreid.data.synthpedes.palette import edge, shade
 from jaxreid.data.synthpedes.pose import Point
 

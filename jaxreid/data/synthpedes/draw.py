@@ -10,14 +10,14 @@ from jaxreid.data.synthpedes.attributes import VIEWS, conflicts
 from jaxreid.data.synthpedes.brush import Brush
 from jaxreid.data.synthpedes.carried import draw_bag, draw_held, draw_straps
 from jaxreid.data.synthpedes.clothes import (
-    Figure,
     draw_arm,
     draw_leg,
     draw_lower_trunk,
-    draw_outer,
     draw_top,
 )
+from jaxreid.data.synthpedes.figure import Figure
 from jaxreid.data.synthpedes.head import draw_back_hair, draw_head
+from jaxreid.data.synthpedes.outer import draw_outer
 from jaxreid.data.synthpedes.palette import Rgb, palette
 from jaxreid.data.synthpedes.pose import body, facing_joints, sample_gait, side_joints
 

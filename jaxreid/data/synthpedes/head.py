@@ -3,7 +3,7 @@
 from math import cos, pi, sin
 
 from jaxreid.data.synthpedes.brush import Brush
-from jaxreid.data.synthpedes.clothes import Figure
+from jaxreid.data.synthpedes.figure import Figure
 from jaxreid.data.synthpedes.palette import Rgb, edge, shade
 from jaxreid.data.synthpedes.pose import Point
 

@@ -37,7 +37,7 @@ _PARTS = {
 }
 _BALD_BEARD = (70, 46, 30)  # of the beard where no hair gives its colour
 _GAIN = 0.08  # half range of the brightness of one part, relative
-_SHIFT = 7  # half range of each channel of one part, of 255
+_SHIFT = 5  # half range of each channel of one part, of 255
 
 
 def palette(person: Mapping[str, str], person_seed: int) -> dict[str, Rgb]:

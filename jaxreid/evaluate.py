@@ -16,6 +16,7 @@ from jaxreid.embed import embed
 from jaxreid.mesh import fetch, put_replicated, put_whole, split_batch
 from jaxreid.methods import Features, Method, Params
 from jaxreid.metrics import chance, ranking_metrics
+from jaxreid.rankings import Ranking
 from jaxreid.rerank import RULES, PairBlocks, final_scores, match_pairs
 
 DIRECTIONS = ("text_to_image", "both")
@@ -44,13 +45,6 @@ class Settings(NamedTuple):
     pair_batch: int  # query-image pairs a re-ranking step, over all devices
     query_chunk: int  # queries whose tokens are on a device while re-ranking
     image_chunk: int  # images whose tokens are on a device while re-ranking
-
-
-class Ranking(NamedTuple):
-    """The best images of every query, best first."""
-
-    index: np.ndarray  # i32[Q, min(KEPT, G)], positions in the gallery
-    score: np.ndarray  # f32[Q, min(KEPT, G)]
 
 
 class Evaluation(NamedTuple):

@@ -217,7 +217,7 @@ def test_tokens_reach_a_similarity_that_reads_them(host):
 
 
 def test_wrong_chunks_and_shapes_are_refused(host):
-    with pytest.raises(ValueError, match="eval.chunk must be a positive multiple of the 8"):
+    with pytest.raises(ValueError, match=r"eval\.chunk must be a positive multiple of the 8"):
         similarity_matrix(cosine, host[0], host[1], make_mesh(), chunk=12)
     with pytest.raises(ValueError, match=r"f32\[Q, G\] = \(8, 21\), got \(21, 8\)"):
         similarity_matrix(lambda q, g: cosine(q, g).T, host[0], host[1], make_mesh(), chunk=8)

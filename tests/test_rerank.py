@@ -206,10 +206,10 @@ def test_inputs_are_left_as_they_were():
 
 def test_wrong_settings_and_scores_are_refused():
     similarity, candidates, match = coarse_problem(5)
-    with pytest.raises(ValueError, match="eval.rule must be one of albef, .*got 'sum'"):
+    with pytest.raises(ValueError, match=r"eval\.rule must be one of albef, .*got 'sum'"):
         final_scores(similarity, candidates, match, rule="sum")
     for temperature in (None, 0.0):
-        with pytest.raises(ValueError, match="eval.temperature must be > 0"):
+        with pytest.raises(ValueError, match=r"eval\.temperature must be > 0"):
             final_scores(similarity, candidates, match, rule="nce", temperature=temperature)
     with pytest.raises(ValueError, match=r"\[Q, K\] with Q = 30"):
         final_scores(similarity, candidates, match[:, :2], rule="keep")

@@ -286,7 +286,7 @@ def _records(name: str, split: str, directory: Path) -> Sequence[dict[str, Any]]
     """The records of a split with images as encoded bytes."""
     try:
         builder = tfds.builder_from_directory(str(directory))
-        splits = tuple(builder.info.splits)
+        splits = sorted(builder.info.splits)
         if split in splits:
             # DeserializeMethod.DESERIALIZE_NO_DECODE needs TensorFlow; skipping decoders do not
             return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})

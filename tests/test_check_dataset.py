@@ -1,0 +1,98 @@
+"""The check of a copy finds what is wrong with it and says so by its exit code."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+from copies import path_of, records, write_annotations, write_copy
+
+from jaxreid.data import cuhk_pedes
+from jaxreid.data.published import Counts
+
+
+@pytest.fixture(scope="module")
+def check():
+    path = Path(__file__).parents[1] / "tools/check_dataset.py"
+    spec = importlib.util.spec_from_file_location("check_dataset", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A copy with as many images as its publication says."""
+    counts = {"train": Counts(6, 3, 13), "val": Counts(2, 1, 4), "test": Counts(4, 2, 8)}
+    monkeypatch.setattr(cuhk_pedes, "LAYOUT", cuhk_pedes.LAYOUT._replace(counts=counts))
+    return write_copy(tmp_path, "cuhk_pedes")
+
+
+def _image(copy, number):
+    return copy / "imgs" / path_of(records("cuhk_pedes")[number])
+
+
+def test_copy_as_published_exits_0(check, copy, capsys):
+    assert check.main(["cuhk_pedes", "--root", str(copy.parent)]) == 0
+    output = capsys.readouterr().out
+    assert "6 / 6             3 / 3           13 / 13" in output
+    assert "cuhk_pedes: as published" in output
+    assert "images a person: 1 to 3, 2 people with one" in output
+    assert "captions an image: 2 in 11 images, 3 in 1 images" in output
+    assert "captions of more than one person: 0" in output
+    assert "files in the image folder that no record names: 0" in output
+
+
+def test_missing_record_exits_1_and_its_image_is_unused(check, copy, capsys):
+    write_annotations(copy, "cuhk_pedes", records("cuhk_pedes")[:-1])
+    assert check.main(["cuhk_pedes", "--root", str(copy)]) == 1
+    output = capsys.readouterr().out
+    assert "3 / 4             2 / 2             6 / 8   differs" in output
+    assert f"no record names: 1\n  {path_of(records('cuhk_pedes')[-1])}" in output
+
+
+@pytest.mark.parametrize("fault", ["missing", "truncated", "text"])
+def test_every_unusable_image_is_listed_and_exits_1(check, copy, capsys, fault):
+    for number in (1, 8):
+        path = _image(copy, number)
+        match fault:
+            case "missing":
+                path.unlink()
+            case "truncated":
+                path.write_bytes(path.read_bytes()[:-30])
+            case "text":
+                path.write_text("no image")
+    assert check.main(["cuhk_pedes", "--root", str(copy)]) == 1
+    output = capsys.readouterr().out
+    assert "image files that cannot be used: 2" in output
+    for number in (1, 8):
+        assert f"{path_of(records('cuhk_pedes')[number])} (record {number})" in output
+
+
+def test_equal_images_and_captions_of_two_people_are_listed(check, copy, capsys):
+    shutil.copy(_image(copy, 0), _image(copy, 4))
+    content = records("cuhk_pedes")
+    content[4]["captions"][1] = content[0]["captions"][1]
+    write_annotations(copy, "cuhk_pedes", content)
+    assert check.main(["cuhk_pedes", "--root", str(copy)]) == 0
+    output = capsys.readouterr().out
+    assert "images listed twice (equal bytes): 1" in output
+    assert "images listed twice for different people: 1" in output
+    assert f"{path_of(content[0])} (person 1), {path_of(content[4])} (person 3)" in output
+    assert "captions of more than one person: 1\n  2 people: A 1 in colour." in output
+
+
+@pytest.mark.parametrize("fault", ["no folder", "no annotations", "broken record"])
+def test_unusable_input_exits_2_with_one_sentence(check, copy, capsys, fault):
+    root = copy
+    if fault == "no folder":
+        root = copy / "none"
+    elif fault == "no annotations":
+        (copy / "reid_raw.json").unlink()
+    else:
+        write_annotations(copy, "cuhk_pedes", [*records("cuhk_pedes"), {"id": 3}])
+    assert check.main(["cuhk_pedes", "--root", str(root)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("cuhk_pedes: ")
+    assert captured.err.count("\n") == 1
+    assert not captured.out

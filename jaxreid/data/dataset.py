@@ -72,19 +72,18 @@ def open_split(
         raise ValueError(f"caption_limit must be None or at least 1, got {caption_limit}")
     if val_people < 0:
         raise ValueError(f"val_people must be at least 0, got {val_people}")
+    data_dir = Path(data_dir).expanduser().absolute()  # workers may run in another folder
     if name in _PUBLISHED:
         if variant is not None:
             raise ValueError(f"variant must be None for {name}, got {variant!r}")
-        directory = _prepare_published(
-            name, split, Path(data_dir), manual_dir, allow_partial, val_people
-        )
+        directory = _prepare_published(name, split, data_dir, manual_dir, allow_partial, val_people)
     else:
         if manual_dir is not None or allow_partial or val_people:
             raise ValueError(
                 f"{name} is rendered: manual_dir, allow_partial and val_people must be "
                 f"None, False and 0, got {manual_dir}, {allow_partial} and {val_people}"
             )
-        directory = _prepare_rendered(name, Path(data_dir), variant)
+        directory = _prepare_rendered(name, data_dir, variant)
     return _read(name, split, directory, caption_limit)
 
 
@@ -169,11 +168,12 @@ def _prepare_published(
     options = ("-partial" if allow_partial else "") + (f"-val{val_people}" if val_people else "")
     if manual_dir is None:
         return _prepared(name, data_dir, options, str(builder_class.VERSION))
-    source = published.locate(layout, Path(manual_dir), allow_partial=allow_partial)
+    manual_dir = Path(manual_dir).expanduser()
+    source = published.locate(layout, manual_dir, allow_partial=allow_partial)
     config = published.PublishedConfig(
         name=f"{source.sha256[:16]}{options}", allow_partial=allow_partial, val_people=val_people
     )
-    return _prepare(builder_class, data_dir, config, Path(manual_dir))
+    return _prepare(builder_class, data_dir, config, manual_dir)
 
 
 def _prepared(name: str, data_dir: Path, options: str, version: str) -> Path:
@@ -260,7 +260,7 @@ def _captions(name: str, split: str, directory: Path) -> dict[str, list]:
     side = directory / f"captions-{split}.json"
     source = _records(name, split, directory)
     keys = ("file", "person_id", "captions")
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, TypeError):
         index = json.loads(side.read_bytes())
         if isinstance(index, dict) and [len(index.get(key, ())) for key in keys] == [
             len(source)

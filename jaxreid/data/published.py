@@ -237,6 +237,7 @@ def write_splits(
     Args:
       splits: split -> its examples with running keys, as `_split_generators` returns them.
     """
+    builder.info.set_file_format("array_record", override=True)  # whatever the caller asked for
     infos = []
     for split, keyed in splits.items():
         template = tfds.core.ShardedFileTemplate(

@@ -43,10 +43,9 @@ def by_person(
 
     The P x K batches of Hermans et al. (2017), arXiv:1703.07737, Sec. 2: people are drawn
     uniformly, here from one shuffled round of all people after the other, so a person with many
-    images is seen as often as one with few. The k records of a person are of k different images
-    if it has k; its images, and the captions of each, are taken in turn and come again only when
-    all were used. An epoch has as many steps as a shuffled one, but is no longer every record
-    once. The k records of a person are consecutive rows.
+    images is seen as often as one with few. The k records of a person are consecutive rows, of k
+    different images if it has k; its images, and the captions of each, are taken in turn. An epoch
+    has as many steps as a shuffled one, but is no longer every record once.
 
     Args:
       person_id: i32[C], person of every record.

@@ -1,5 +1,6 @@
 """From a split to batches: reading, shuffling, sharding by process, worker processes."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -87,6 +88,9 @@ class TrainIterator:
         if self._running is not None:
             self._running.close()
             self._running = None
+            if self._workers:
+                # grain's iterators form cycles that each keep a batch in shared memory.
+                gc.collect()
 
 
 def train_iterator(

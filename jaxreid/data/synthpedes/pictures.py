@@ -1,0 +1,165 @@
+"""The pictures of a synthpedes data set: who is seen where, and all that is said of them.
+
+Everything follows from a seed and the picture's own numbers, so any picture can be made alone, in
+any order and in any process. Imports neither TFDS nor JAX: worker processes start at once.
+"""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxreid.data.synthpedes.attributes import VIEWS
+from jaxreid.data.synthpedes.camera import CAMERAS
+from jaxreid.data.synthpedes.captions import captions
+from jaxreid.data.synthpedes.dialogue import dialogue
+from jaxreid.data.synthpedes.population import sample_population, split_population
+from jaxreid.data.synthpedes.render import render
+from jaxreid.data.synthpedes.triplets import change_outfit, edit_caption, triplet
+from jaxreid.data.synthpedes.visibility import visible
+
+JPEG_QUALITY = 95  # the losses of the camera are in the pixels already
+# What chance is needed for, so that each use has numbers of its own.
+_POPULATION, _SPLITS, _CAMERAS, _OUTFIT, _PIXELS, _CAPTIONS, _DIALOGUE, _TRIPLETS = range(8)
+
+
+class Picture(NamedTuple):
+    """One picture to be made."""
+
+    seed: int  # of the data set
+    image_id: int  # unique in the data set
+    person_id: int  # from 0, without gaps from split to split
+    family: int  # people of one family look alike; no family is in two splits
+    person: dict[str, str]  # attribute -> value
+    view: str
+    camera: int
+    file: str  # "train/00017_left.jpg"
+
+
+def plan(seed: int, people: Mapping[str, int], changed: float) -> dict[str, list[Picture]]:
+    """Returns the pictures of each split, four a person, from all sides and by four cameras.
+
+    Besides the splits of `people` there is "<split>_changed" for each: the same ids in another
+    outfit, of a share of the people.
+
+    Args:
+      seed: >= 0, of everything.
+      people: split -> number of people.
+      changed: share of the people with a second outfit, in [0, 1].
+
+    Raises:
+      ValueError: the families do not fit into the splits, or `changed` is outside [0, 1].
+    """
+    if not 0 <= changed <= 1:
+        raise ValueError(f"changed must be in [0, 1], got {changed}")
+    population = sample_population(_rng(seed, _POPULATION), sum(people.values()))
+    members = split_population(_rng(seed, _SPLITS), population.family, dict(people))
+    total = sum(people.values())
+    pictures: dict[str, list[Picture]] = {}
+    person_id = 0
+    for split, indices in members.items():
+        pictures[split], pictures[f"{split}_changed"] = [], []
+        for index in indices:
+            person, family = population.people[index], int(population.family[index])
+            pictures[split] += _four_sides(seed, split, person_id, family, person, person_id)
+            rng = _rng(seed, _OUTFIT, person_id)
+            if rng.random() < changed:
+                pictures[f"{split}_changed"] += _four_sides(
+                    seed, f"{split}_changed", person_id, family, change_outfit(person, rng),
+                    total + person_id,
+                )  # fmt: skip
+            person_id += 1
+    return pictures
+
+
+def make_record(picture: Picture, height: int, width: int) -> dict[str, Any]:
+    """Returns the record of a picture, with the image as bytes of a JPEG of height x width."""
+    person, view = picture.person, picture.view
+    pixels = render(
+        person,
+        picture.seed * 1_000_003 + picture.person_id,
+        view,
+        picture.camera,
+        _rng(picture.seed, _PIXELS, picture.image_id),
+        height,
+        width,
+    )
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=JPEG_QUALITY)
+    return {
+        "image": file.getvalue(),
+        "file": picture.file,
+        "image_id": picture.image_id,
+        "person_id": picture.person_id,
+        "family": picture.family,
+        "camera": picture.camera,
+        "view": view,
+        "captions": make_captions(picture),
+        "attributes": person,
+        "visible": sorted(visible(person, view)),
+        "dialogue": dialogue(person, view, _rng(picture.seed, _DIALOGUE, picture.image_id)),
+    }
+
+
+def make_captions(picture: Picture) -> tuple[str, ...]:
+    """Returns the captions of a picture, without making its image."""
+    rng = _rng(picture.seed, _CAPTIONS, picture.image_id)
+    return captions(picture.person, picture.view, rng)
+
+
+def make_triplets(originals: list[Picture], changed: list[Picture]) -> list[dict[str, str | int]]:
+    """Returns the triplets from each picture to one of the other outfit, and back.
+
+    Args:
+      originals: pictures of a split.
+      changed: the pictures of its people in other clothes.
+    """
+    of_person: dict[int, list[Picture]] = {}
+    for picture in originals:
+        of_person.setdefault(picture.person_id, []).append(picture)
+    changed_of: dict[int, list[Picture]] = {}
+    for picture in changed:
+        changed_of.setdefault(picture.person_id, []).append(picture)
+    triplets = []
+    for person_id, others in changed_of.items():
+        ways = ((of_person[person_id], others), (others, of_person[person_id]))
+        for direction, (references, targets) in enumerate(ways):
+            rng = _rng(references[0].seed, _TRIPLETS, person_id, direction)
+            for reference, number in zip(references, rng.permutation(len(targets)), strict=True):
+                target = targets[number]
+                triplets.append(
+                    triplet(
+                        2 * person_id + direction,
+                        (reference.file, make_captions(reference)[0]),
+                        (target.file, make_captions(target)[0]),
+                        edit_caption(target.person, target.view, rng),
+                    )
+                )
+    return triplets
+
+
+def _four_sides(
+    seed: int, split: str, person_id: int, family: int, person: dict[str, str], outfit: int
+) -> list[Picture]:
+    """The pictures of a person in one outfit; `outfit` numbers people and outfits."""
+    cameras = _rng(seed, _CAMERAS, outfit).permutation(len(CAMERAS))
+    return [
+        Picture(
+            seed=seed,
+            image_id=len(VIEWS) * outfit + i,
+            person_id=person_id,
+            family=family,
+            person=person,
+            view=view,
+            camera=int(cameras[i]),
+            file=f"{split}/{person_id:05d}_{view}.jpg",
+        )
+        for i, view in enumerate(VIEWS)
+    ]
+
+
+def _rng(seed: int, *numbers: int) -> np.random.Generator:
+    """A generator of its own for each use and each picture or person."""
+    return np.random.default_rng((seed, *numbers))

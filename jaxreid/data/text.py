@@ -1,6 +1,7 @@
 """Captions as arrays: cleaning, splitting into words, and WordPiece tokens."""
 
 import heapq
+import itertools
 import json
 import re
 from collections import Counter
@@ -24,11 +25,11 @@ _BLIP_BLANK = str.maketrans(dict.fromkeys('.!"()*#:;~', " "))
 # punctuation stand alone ("man's" is "man" + "'s", "doesn't" is "does" + "n't").
 _WORD = re.compile(
     r"""
-    [^\W_]+?(?=n['’]t\b)                             # the "does" of "doesn't"
-    | n['’]t\b
-    | ['’](?:s|m|d|ll|re|ve)\b                       # clitics
+    [^\W_]+?(?=n['\u2019]t\b)                             # the "does" of "doesn't"
+    | n['\u2019]t\b
+    | ['\u2019](?:s|m|d|ll|re|ve)\b                       # clitics
     | \d+(?:[.,]\d+)+                                # 1,000 and 2.5
-    | \w+(?:(?:[-/]|['’](?!(?:s|m|d|ll|re|ve)\b))\w+)*+
+    | \w+(?:(?:[-/]|['\u2019](?!(?:s|m|d|ll|re|ve)\b))\w+)*+
     | ([^\w\s])\1*                                   # one mark, repeated: "..." or "--"
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -153,7 +154,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> dict[
       ValueError: a text is not a str or holds no token (names its index), or max_tokens < 3.
     """
     ids = [encoding.ids for encoding in encode_texts(tokenizer, texts)]
-    tokens = fill_rows(tokenizer, ids, max_tokens)
+    tokens = _fill_rows(tokenizer, ids, max_tokens)
     cut = sum(len(row) > max_tokens - 2 for row in ids)
     if cut:
         logging.info("%d of %d texts are cut to %d tokens", cut, len(ids), max_tokens)
@@ -197,7 +198,7 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[tokenizers.
     return encodings
 
 
-def fill_rows(tokenizer: Tokenizer, ids: Sequence[Sequence[int]], length: int) -> np.ndarray:
+def _fill_rows(tokenizer: Tokenizer, ids: Sequence[Sequence[int]], length: int) -> np.ndarray:
     """i32[len(ids), length] rows [CLS] ids [SEP] [PAD].., ids cut at the end where too long."""
     if length < 3:
         raise ValueError(f"a row needs room for [CLS], one token and [SEP], got {length} tokens")
@@ -213,7 +214,7 @@ def fill_rows(tokenizer: Tokenizer, ids: Sequence[Sequence[int]], length: int) -
 def _load_folder(folder: Path) -> Tokenizer:
     """The tokenizer of a folder with vocab.txt or tokenizer.json."""
     config_file = folder / "tokenizer_config.json"
-    config = json.loads(config_file.read_text("utf-8")) if config_file.exists() else {}
+    config = _read_json(config_file) if config_file.exists() else {}
     if (file := folder / "vocab.txt").exists():
         # Not splitlines(): the vocabulary holds separators that it would split at.
         tokens = file.read_text("utf-8").removesuffix("\n").split("\n")
@@ -222,7 +223,7 @@ def _load_folder(folder: Path) -> Tokenizer:
             raise ValueError(f"{file} repeats the tokens {repeated[:5]}")
         vocabulary = {token: i for i, token in enumerate(tokens)}
     elif (file := folder / "tokenizer.json").exists():
-        model = json.loads(file.read_text("utf-8"))["model"]
+        model = _read_json(file).get("model", {})
         if model.get("type") != "WordPiece":
             raise ValueError(f"{file} must hold a WordPiece model, got {model.get('type')!r}")
         vocabulary = model["vocab"]
@@ -242,6 +243,17 @@ def _load_folder(folder: Path) -> Tokenizer:
     backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     backend.decoder = tokenizers.decoders.WordPiece()
     return Tokenizer(backend, len(vocabulary), *(vocabulary[token] for token in SPECIAL))
+
+
+def _read_json(file: Path) -> dict:
+    """The object of a JSON file."""
+    try:
+        value = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{file} must hold an object, got {type(value).__name__}")
+    return value
 
 
 def _download(name: str) -> Path:
@@ -295,7 +307,7 @@ def _learn_pieces(counts: Counter[str], limit: int) -> list[str]:
         )
     pairs, where = Counter(), {}  # pair -> count, pair -> numbers of the words that hold it
     for i, word in enumerate(words):
-        for pair in zip(word, word[1:], strict=False):
+        for pair in itertools.pairwise(word):
             pairs[pair] += weights[i]
             where.setdefault(pair, set()).add(i)
     heap = [(-count, pair) for pair, count in pairs.items()]
@@ -308,11 +320,11 @@ def _learn_pieces(counts: Counter[str], limit: int) -> list[str]:
         pieces[merged] = None
         changed = set()
         for i in where.pop(pair):
-            for old in zip(words[i], words[i][1:], strict=False):
+            for old in itertools.pairwise(words[i]):
                 pairs[old] -= weights[i]
                 changed.add(old)
             words[i] = _merge(words[i], pair, merged)
-            for new in zip(words[i], words[i][1:], strict=False):
+            for new in itertools.pairwise(words[i]):
                 pairs[new] += weights[i]
                 where.setdefault(new, set()).add(i)
                 changed.add(new)

@@ -226,9 +226,11 @@ def _encode_both(method, params, queries, gallery, mesh, settings, reranks, cloc
     """Features of the queries and of the images; tokens are kept where a score reads them."""
     query_batch, query_batches = _peek(queries.batches, "queries")
     image_batch, image_batches = _peek(gallery.batches, "gallery")
-    query_shapes = jax.eval_shape(method.encode_query, params, query_batch)
-    image_shapes = jax.eval_shape(method.encode_image, params, image_batch)
-    keep = reranks or reads_tokens(method.similarity, query_shapes, image_shapes)
+    keep = reranks or reads_tokens(
+        method.similarity,
+        jax.eval_shape(method.encode_query, params, query_batch),
+        jax.eval_shape(method.encode_image, params, image_batch),
+    )
     run = partial(embed, mesh=mesh, token_dtype=settings.token_dtype, keep_tokens=keep)
     image_features = run(method.encode_image, params, image_batches, len(gallery.person_id))
     clock.lap("encode_gallery")

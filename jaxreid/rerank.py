@@ -173,18 +173,18 @@ def final_scores(
         final, top = np.full(similarity.shape, -_FILL, np.float32), match + inside
     elif rule == "cada":
         top = match + inside
-        beyond = _highest_beyond(similarity, candidates)
         # One unit of room, so that rounding at this size cannot let an image overtake.
-        shift = np.maximum(np.float32(_FILL), beyond - top.min(axis=1) + 1)
+        shift = np.maximum(np.float32(_FILL), similarity.max(axis=1) - top.min(axis=1) + 1)
         final = similarity.astype(np.float32) - shift[:, None]
     else:
         score = match if rule == "keep" else match + inside / np.float32(temperature)
-        beyond = _highest_beyond(similarity, candidates)
-        floor = np.where(np.isfinite(beyond), np.floor(beyond) + 1, np.float32(0))
-        if np.abs(floor).max(initial=0) + candidates.shape[1] > _LARGEST_CODE:
-            raise ValueError(f"similarity must be below {_LARGEST_CODE}, got {beyond.max()}")
+        floor = np.floor(similarity.max(axis=1)) + 1
+        if not np.abs(floor).max(initial=0) + candidates.shape[1] <= _LARGEST_CODE:
+            raise ValueError(
+                f"similarity must be finite and below {_LARGEST_CODE}, got {similarity.max()}"
+            )
         final = similarity.astype(np.float32, copy=True)
-        top = floor[:, None] + _order_code(score)
+        top = floor[:, None].astype(np.float32) + _order_code(score)
     np.put_along_axis(final, candidates, top, axis=1)
     return final
 
@@ -223,16 +223,6 @@ def _collect(scores: np.ndarray, positions: np.ndarray, result: jax.Array) -> in
     """Writes the scores of one batch to their positions; returns how many."""
     scores[positions] = fetch(result)[: len(positions)]
     return len(positions)
-
-
-def _highest_beyond(similarity: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """f32[Q], the highest similarity outside the candidates, -inf where there is none."""
-    highest = np.empty(len(similarity), np.float32)
-    for q, row in enumerate(similarity):  # by row: no second [Q, G] matrix
-        row = row.astype(np.float32, copy=True)
-        row[candidates[q]] = -np.inf
-        highest[q] = row.max()
-    return highest
 
 
 def _order_code(score: np.ndarray) -> np.ndarray:

@@ -1,3 +1,9 @@
+import json
+import pathlib
+import socket
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,6 +61,10 @@ SETTINGS = Settings(
 
 @pytest.fixture(scope="module")
 def data():
+    return make_data()
+
+
+def make_data():
     rng = np.random.default_rng(0)
     gallery_ids = rng.permutation(np.resize(np.arange(PEOPLE), IMAGES)).astype(np.int32)
     query_ids = rng.integers(0, PEOPLE, QUERIES).astype(np.int32)
@@ -202,6 +212,17 @@ def test_similarity_is_compiled_once(host):
     assert traces.count((8, 8)) == 1
 
 
+def test_similarity_runs_in_full_float32_on_every_device(host):
+    precisions = []
+
+    def plain(queries, images):
+        precisions.append(jax.config.jax_default_matmul_precision)
+        return queries.embedding @ images.embedding.T
+
+    similarity_matrix(plain, host[0], host[1], make_mesh(), chunk=8)
+    assert precisions[-1] == "highest"
+
+
 def late_interaction(queries, images):
     return jnp.einsum("qld,gnd->qgln", queries.tokens, images.tokens).max(3).sum(2)
 
@@ -324,8 +345,7 @@ def test_a_second_evaluation_compiles_nothing(data):
     assert traces.count("match") == 1
     first = len(traces)
     run(data, method)
-    # What is left are the two abstract calls that ask for shapes.
-    assert traces[first:] == ["query", "image"] or traces[first:] == []
+    assert traces[first:] == []
 
 
 @pytest.mark.parametrize(
@@ -353,3 +373,66 @@ def test_empty_batches_are_refused(data):
     gallery = Items(batches(data["images"], 8), data["gallery_ids"])
     with pytest.raises(ValueError, match="queries has no batch"):
         evaluate(METHOD, data["params"], empty, gallery, make_mesh(), SETTINGS)
+
+
+# One of two processes with two devices each: encodes its half of every batch.
+PROCESS = """
+import json, sys
+sys.path[:0] = {path!r}
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+jax.distributed.initialize("localhost:{port}", 2, {process})
+import numpy as np
+import test_evaluate as test
+from jaxreid.evaluate import Items, evaluate
+from jaxreid.mesh import make_mesh
+
+def share(batches):
+    for batch in batches:
+        yield jax.tree.map(lambda x: np.split(x, 2)[{process}], batch)
+
+data = test.make_data()
+queries = test.batches({{"words": data["words"], "mask": data["mask"]}}, 8)
+got = evaluate(
+    test.METHOD,
+    data["params"],
+    Items(share(queries), data["query_ids"]),
+    Items(share(test.batches(data["images"], 8)), data["gallery_ids"]),
+    make_mesh(),
+    test.SETTINGS._replace(direction="both"),
+)
+got.results.pop("seconds")
+print(json.dumps([got.results, got.final.index.tolist()]))
+"""
+
+
+def test_two_processes_return_what_one_returns(data):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    here = pathlib.Path(__file__).parent
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                PROCESS.format(path=[str(here), str(here.parent)], port=port, process=process),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(2)
+    ]
+    try:
+        outputs = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    alone = run(data, direction="both")
+    alone.results.pop("seconds")
+    for process, (out, error) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, error
+        results, index = json.loads(out.strip().splitlines()[-1])
+        assert results == alone.results
+        assert index == alone.final.index.tolist()

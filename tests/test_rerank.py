@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxreid import rerank
 from jaxreid.mesh import make_mesh, put_replicated
 from jaxreid.methods import Features
 from jaxreid.rerank import RULES, PairBlocks, final_scores, match_pairs
@@ -67,6 +68,32 @@ def test_the_step_is_compiled_once_for_all_tiles_and_calls(problem):
     for part in (pairs, pairs[:3], pairs[::-1]):
         match_pairs(counted, params, queries, images, part, mesh, PairBlocks(16, 5, 4))
     assert traces == [((16, 3, 4), (16, 5, 6))]
+
+
+def test_each_block_of_tokens_is_sent_once_for_all_its_pairs(problem, monkeypatch):
+    params, queries, images, pairs, _ = problem
+    sent = []
+    put = rerank.put_replicated
+    monkeypatch.setattr(
+        rerank,
+        "put_replicated",
+        lambda mesh, tree: sent.append(tree.tokens.shape) or put(mesh, tree),
+    )
+    match_pairs(bilinear, params, queries, images, pairs, make_mesh(), PairBlocks(8, 11, 6))
+    # 2 blocks of queries; the 3 blocks of images go to each of them.
+    assert sorted(sent) == 6 * [(6, 5, 6)] + 2 * [(11, 3, 4)]
+
+
+def test_progress_tells_pairs_done_rate_and_time_left(problem, monkeypatch):
+    params, queries, images, pairs, _ = problem
+    lines = []
+    monkeypatch.setattr(rerank, "_LOG_SECONDS", 0.0)
+    monkeypatch.setattr(rerank.logging, "info", lambda text, *values: lines.append(text % values))
+    match_pairs(bilinear, params, queries, images, pairs, make_mesh(), PairBlocks(64, 21, 17))
+    assert [line.split(", ")[0] for line in lines] == [
+        f"re-ranking: {done} of 150 pairs" for done in (64, 128, 150)
+    ]
+    assert lines[-1].endswith(" 0 s left")
 
 
 def test_no_pairs_give_no_scores(problem):
@@ -213,6 +240,8 @@ def test_wrong_settings_and_scores_are_refused():
             final_scores(similarity, candidates, match, rule="nce", temperature=temperature)
     with pytest.raises(ValueError, match=r"\[Q, K\] with Q = 30"):
         final_scores(similarity, candidates, match[:, :2], rule="keep")
+    with pytest.raises(ValueError, match="finite and below 16777216"):
+        final_scores(similarity + np.float32(1e8), candidates, match, rule="keep")
     match[7, 2] = np.nan
     with pytest.raises(ValueError, match="query 7 are not finite"):
         final_scores(similarity, candidates, match, rule="albef")

@@ -66,6 +66,10 @@ def draw_top(brush: Brush, figure: Figure) -> None:
     loose = {"hoodie": 0.012, "sweater": 0.008, "blouse": 0.002}.get(kind, 0.0)
     if kind == "dress":
         _skirt(brush, figure, cloth, 0.4, patterned=True)
+    if person["outer_type"] != "none" and not (
+        figure.view == "front" and person["outer_open"] == "open"
+    ):
+        return  # nothing of it may look out from under the outer layer
     outline = trunk_outline(figure, hem, loose)
     if kind == "blouse":  # a flared hem
         outline = [(x * 1.25, y) if y >= 0.45 else (x, y) for x, y in outline]
@@ -103,7 +107,7 @@ def draw_arm(brush: Brush, figure: Figure, side: str) -> None:
         thick = 1.4 if covered or person["top_type"] in ("sweater", "hoodie") else 1.2
         brush.limb(shoulder, elbow, (upper * thick, lower * thick), cloth)
         brush.limb(elbow, wrist, (lower * thick, lower * thick), cloth)
-        if not covered:
+        if person["outer_type"] == "none":
             _pattern(brush, figure, _strip(shoulder, elbow, upper * thick, lower * thick))
             _pattern(brush, figure, _strip(elbow, wrist, lower * thick, lower * thick))
         if not covered and person["top_type"] in ("sweater", "hoodie", "shirt"):
@@ -111,7 +115,8 @@ def draw_arm(brush: Brush, figure: Figure, side: str) -> None:
     elif sleeves == "short":
         end = between(shoulder, elbow, 0.68)
         brush.limb(shoulder, end, (upper * 1.25, upper * 1.2), cloth)
-        _pattern(brush, figure, _strip(shoulder, end, upper * 1.25, upper * 1.2))
+        if person["outer_type"] == "none":
+            _pattern(brush, figure, _strip(shoulder, end, upper * 1.25, upper * 1.2))
         if person["top_type"] == "polo":
             brush.oval(end, (upper * 0.58, 0.01), shade(cloth, 0.6))
 
@@ -173,7 +178,7 @@ def _neckline(brush: Brush, figure: Figure, kind: str, cloth: Rgb) -> None:
         draw_collar(brush, view, contrast if kind == "polo" else light)
         if view == "front":
             end = 0.47 if kind == "shirt" else 0.26
-            brush.line([(0, 0.18), (0, end)], contrast, 0.008)
+            brush.line([(0, 0.18), (0, end)], contrast, 0.008 if kind == "shirt" else 0.014)
             for y in (0.22, 0.27, 0.32, 0.37, 0.42) if kind == "shirt" else (0.21, 0.24):
                 brush.oval((0.0, y), (0.008, 0.008), contrast)
         elif kind == "shirt" and view == "back":

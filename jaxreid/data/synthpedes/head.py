@@ -43,7 +43,7 @@ def draw_head(brush: Brush, figure: Figure) -> None:
         _face(brush, figure)
     elif view != "back":
         _profile(brush, figure)
-    if figure.person["hair_length"] != "bald":
+    if _hair_shows(figure):
         _hair(brush, figure, size)
     if figure.person["scarf_color"] != "none":
         _scarf(brush, figure)
@@ -60,6 +60,12 @@ def draw_head(brush: Brush, figure: Figure) -> None:
             brush.oval((x, 0.004), (0.026, 0.022), figure.colors["hair"])
     else:
         _hat(brush, figure, size)
+
+
+def _hair_shows(figure: Figure) -> bool:
+    """False for a bald head and for short hair that a beanie covers."""
+    length = figure.person["hair_length"]
+    return length != "bald" and not (length == "short" and figure.person["hat_type"] == "beanie")
 
 
 def _face(brush: Brush, figure: Figure) -> None:
@@ -110,7 +116,8 @@ def _beard(brush: Brush, figure: Figure) -> None:
 def _hair(brush: Brush, figure: Figure, size: float) -> None:
     """The hair on the head itself, down to the ears."""
     person, rgb = figure.person, figure.colors["hair"]
-    curly = person["hair_style"] == "curly"
+    flat = person["hair_length"] == "short" and person["hat_type"] != "none"
+    curly = person["hair_style"] == "curly" and not flat  # a hat presses short curls down
     if figure.view == "back":
         brush.oval((0, 0.074), (0.056 * size, 0.072 * size), rgb)
         if curly:

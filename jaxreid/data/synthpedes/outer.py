@@ -5,6 +5,8 @@ from jaxreid.data.synthpedes.figure import Figure, trunk_outline
 from jaxreid.data.synthpedes.palette import Rgb, edge, shade
 from jaxreid.data.synthpedes.pose import Point
 
+_WIDER = 0.016  # than the trunk, on each side: more than the widest top
+
 
 def draw_outer(brush: Brush, figure: Figure) -> None:
     """Draws the outer layer on the trunk; open, it leaves a strip of the top free in front."""
@@ -12,9 +14,8 @@ def draw_outer(brush: Brush, figure: Figure) -> None:
     kind = person["outer_type"]
     if kind == "none":
         return
-    hem = {"coat": 0.64, "blazer": 0.53, "cardigan": 0.52}.get(kind, 0.48)
-    wider = {"coat": 0.014, "jacket": 0.014, "vest": 0.012}.get(kind, 0.006)
-    outline = trunk_outline(figure, hem, wider)
+    hem = {"coat": 0.64, "blazer": 0.53, "cardigan": 0.52}.get(kind, 0.5)
+    outline = trunk_outline(figure, hem, _WIDER)
     if figure.view == "front" and person["outer_open"] == "open":
         half = [*outline[: len(outline) // 2], (0.056, hem), (0.026, 0.16)]
         brush.shape(half, cloth)

@@ -24,7 +24,8 @@ _BOTTOM_COLORS = {
 _JEANS_COLORS = {"blue": 55, "navy": 20, "light blue": 11, "black": 9, "gray": 5}
 _SHOES_COLORS = {
     "black": 44, "white": 26, "brown": 10, "gray": 7, "red": 2, "blue": 2, "navy": 2, "beige": 3,
-    "pink": 1, "green": 1, "yellow": 1, "orange": 1,
+    "pink": 1, "green": 1, "yellow": 1, "orange": 1, "purple": 0.5, "maroon": 0.5, "olive": 0.5,
+    "light blue": 0.5,
 }  # fmt: skip
 _BAG_COLORS = {
     "black": 42, "brown": 11, "white": 8, "red": 7, "blue": 6, "gray": 6, "beige": 4, "navy": 4,

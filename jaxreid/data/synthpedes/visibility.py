@@ -44,7 +44,8 @@ def _hair(person: dict[str, str], view: str) -> set[str]:
     length, style, hat = person["hair_length"], person["hair_style"], person["hat_type"]
     if hat != "none" and length in ("bald", "short"):
         # A cap or a brimmed hat leaves the hair at the temples free, a beanie does not.
-        return {"hair_color"} if length == "short" and hat != "beanie" else set()
+        bearded = person["beard"] == "beard" and view != "back"  # has the colour of the hair
+        return {"hair_color"} if length == "short" and (hat != "beanie" or bearded) else set()
     if style == "bun":
         # On top of the head: seen from everywhere, but a hat covers it. Its length is not.
         return {"hair_color"} if hat != "none" else {"hair_color", "hair_style"}
@@ -67,6 +68,8 @@ def _layers(person: dict[str, str], view: str) -> set[str]:
         top = {"top_type", "top_color", "top_pattern", "top_color2"}
     if person["top_type"] == "dress":  # its skirt shows under every outer layer
         top |= {"top_type", "top_color"}
+        if person["top_pattern"] != "graphic":
+            top |= {"top_pattern", "top_color2"}
     if person["outer_type"] == "vest":  # leaves the arms free
         top |= {"sleeves"} if person["sleeves"] == "sleeveless" else {"sleeves", "top_color"}
     return outer | top

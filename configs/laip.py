@@ -31,7 +31,7 @@ def get_config(variant: str = "") -> ConfigDict:
     c.reconstruction = "mpm"  # "none" | "mpm" | "mlm"
     # The paper tried all cross layers but the last and does not print the best; ALBEF's Grad-CAM
     # reads the third of six (models/model_retrieval.py, block 8).
-    c.layer = 2 if variant else 1
+    c.layer = 2 if variant else 0
     c.phrases = 6 if variant else 3  # phrases of a caption used in a step, at most
     c.word_score = "probability"  # | "logit", of the masked word (Eq. 5)
     c.combine = "product"  # | "sum", of forward and backward attention (Eq. 7)

@@ -62,7 +62,7 @@ def small_model() -> ConfigDict:
         embedding=128,
         vit=dict(patch=16, width=128, depth=4, heads=4, mlp=512, drop_path=0.0, dropout=0.0),
         bert=dict(
-            width=128, text_depth=2, cross_depth=3, heads=4, mlp=512, max_positions=64, dropout=0.0
+            width=128, text_depth=2, cross_depth=2, heads=4, mlp=512, max_positions=64, dropout=0.0
         ),
     ))  # fmt: skip
 
@@ -154,7 +154,7 @@ def albef_losses() -> ConfigDict:
     ))  # fmt: skip
 
 
-def recipe(variant: str, embedded: str = "default") -> ConfigDict:
+def recipe(variant: str) -> ConfigDict:
     """The parts of a recipe that ALBEF and LAIP share.
 
     Args:
@@ -166,9 +166,9 @@ def recipe(variant: str, embedded: str = "default") -> ConfigDict:
     config.start = ""  # weights to start from; "" = random
     name, _, size = variant.partition("-")
     if not variant:
-        config.data = data("synthpedes", embedded)
+        config.data = data("synthpedes", "default")
         config.image = image((96, 48), "bicubic")
-        config.text = text(48)
+        config.text = text(40)
         config.model = small_model()
         config.train = training(64, (4, 2))
         config.optim = optimiser(1e-3)

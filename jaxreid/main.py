@@ -87,11 +87,18 @@ def entry() -> None:
         app.run(main, flags_parser=FLAGS)
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_ours_or_warning)
     try:
         app.run(main, flags_parser=parse)
     except (ValueError, OSError) as error:
         print(f"error: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _ours_or_warning(record) -> bool:
+    """Keeps the progress of other packages out of the log, not their warnings."""
+    ours = os.path.dirname(os.path.abspath(__file__))
+    return record.levelno > logging.converter.STANDARD_INFO or record.pathname.startswith(ours)
 
 
 def _sentence(error: Exception) -> str:

@@ -60,6 +60,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
       ValueError, OSError: what a user can do wrong, in one sentence.
     """
     started = time.monotonic()
+    check(config, jax.device_count())
     _enter(config, workdir)
     parts = _assemble(config, workdir)
     config, method, mesh = parts.config, parts.method, parts.mesh
@@ -155,10 +156,10 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
 
 def _enter(config: ConfigDict, workdir: str) -> None:
-    """Makes the folder of a run, or checks that it is this run's."""
-    check(config, jax.device_count())
+    """Makes the folder of a run, or checks that what was trained there is this run."""
     path = os.path.join(workdir, "config.json")
-    if os.path.exists(path):
+    begun = os.path.isdir(os.path.join(workdir, "checkpoints"))
+    if begun and os.path.exists(path):
         with open(path) as file:
             different = _differences(json.load(file), config, free=_FREE)
         if different:
@@ -306,6 +307,7 @@ def _ranked(parts: _Parts, params: Any, split: Split, top_k: int) -> Evaluation:
     settings = Settings(
         top_k=top_k,
         rule=e.rule,
+        temperature=None,
         direction=e.direction,
         missing=e.missing,
         token_dtype=e.token_dtype,

@@ -25,7 +25,7 @@ class TrainState:
     params: Params
     memory: Memory  # the method's own; this file never looks inside
     opt_state: optax.OptState
-    rng: jax.Array  # key of the run; step t uses fold_in(rng, t), so resuming repeats nothing
+    rng: jax.Array  # u32[2], key of the run; step t uses fold_in(rng, t): resuming repeats nothing
     nonfinite: jax.Array  # i32[], batches in a row that were skipped
 
 
@@ -40,7 +40,8 @@ def init_state(
     params = start(method.init(init_rng))
     memory = method.init_memory(memory_rng, params)
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, params, memory, tx.init(params), loop_rng, zero)
+    rng = jax.random.key_data(loop_rng)
+    return TrainState(zero, params, memory, tx.init(params), rng, zero)
 
 
 def train_step(
@@ -59,7 +60,7 @@ def train_step(
     a row no later batch changes anything either, so that the host, which looks only now and then,
     finds the state as it was.
     """
-    rng = jax.random.fold_in(state.rng, state.step)
+    rng = jax.random.fold_in(jax.random.wrap_key_data(state.rng), state.step)
     (loss, (memory, metrics)), grads = jax.value_and_grad(method.loss, has_aux=True)(
         state.params, state.memory, batch, rng, state.step, stage
     )

@@ -22,7 +22,7 @@ def make(config) -> Method:
     """Builds ALBEF from the sections image, text, model, train and albef of a config."""
     c = config.albef
     captions = caption_input(config, phrases=0, words=False)
-    model = make_align_fuse(config, captions.vocabulary, temperature=c.temperature)
+    model = make_align_fuse(config, captions.vocabulary)
     normalised = normaliser(config)
     settings = global_settings(config, c)
 
@@ -44,7 +44,9 @@ def make(config) -> Method:
     return Method(
         tokenize=captions.tokenize,
         transform=captions.transform,
-        init=lambda rng: init_align_fuse(model, rng, config.text.max_tokens),
+        init=partial(
+            init_align_fuse, model, max_tokens=config.text.max_tokens, temperature=c.temperature
+        ),
         loss=loss,
         encode_image=partial(encode_image, model, normalised),
         encode_query=partial(encode_query, model),

@@ -52,7 +52,7 @@ def make(config) -> Method:
             f"exactly 0; got laip.attention {c.attention!r}"
         )
     captions = caption_input(config, phrases=c.phrases, words=c.reconstruction == "mlm")
-    model = make_align_fuse(config, captions.vocabulary, temperature=c.temperature)
+    model = make_align_fuse(config, captions.vocabulary)
     normalised = normaliser(config)
     settings = global_settings(config, c)
     phrase_settings = PhraseSettings(
@@ -115,7 +115,9 @@ def make(config) -> Method:
     return Method(
         tokenize=captions.tokenize,
         transform=captions.transform,
-        init=lambda rng: init_align_fuse(model, rng, config.text.max_tokens),
+        init=partial(
+            init_align_fuse, model, max_tokens=config.text.max_tokens, temperature=c.temperature
+        ),
         loss=loss,
         encode_image=partial(encode_image, model, normalised),
         encode_query=partial(encode_query, model),

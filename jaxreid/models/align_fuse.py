@@ -24,14 +24,12 @@ class AlignFuse(nn.Module):
     cross: CrossEncoder
     mlm: MLMHead
     embedding: int
-    temperature: float
 
     def setup(self):
-        """Adds the projections, the matching head and the learnable temperature."""
+        """Adds the projections and the matching head."""
         self.image_proj = Projection(self.embedding)
         self.text_proj = Projection(self.embedding)
         self.itm_head = nn.Dense(2, kernel_init=nn.initializers.normal(0.02))
-        self.temp = self.param("temperature", nn.initializers.constant(self.temperature), ())
 
     def __call__(self, images: jax.Array, tokens: jax.Array, mask: jax.Array):
         """Touches every parameter, for init."""
@@ -74,6 +72,7 @@ class AlignFuse(nn.Module):
         image_index: jax.Array | None = None,
         tap: jax.Array | None = None,
         tap_layer: int | None = None,
+        first_only: bool = False,
         train: bool = False,
     ) -> tuple[jax.Array, jax.Array | None]:
         """Returns fused tokens [P, L, D] and, with tap, attention f32[P, H, N]: see CrossEncoder."""
@@ -84,6 +83,7 @@ class AlignFuse(nn.Module):
             image_index=image_index,
             tap=tap,
             tap_layer=tap_layer,
+            first_only=first_only,
             train=train,
         )
 
@@ -95,11 +95,3 @@ class AlignFuse(nn.Module):
         """Returns f32[..., V] vocabulary logits of fused tokens [..., D]."""
         embedding = self.text.variables["params"]["embeddings"]["word_embeddings"]["embedding"]
         return self.mlm(fused, embedding)
-
-    def divide_by(self, limits: tuple[float, float]) -> jax.Array:
-        """Returns the temperature f32[], clipped to limits; the gradient passes the clip.
-
-        ALBEF's retrieval code does not clip, BLIP clips to (0.001, 0.5). limits (0, inf) is no
-        clip.
-        """
-        return self.temp + jax.lax.stop_gradient(jnp.clip(self.temp, *limits) - self.temp)

@@ -91,6 +91,7 @@ class CrossEncoder(nn.Module):
         image_mask: jax.Array | None = None,
         tap: jax.Array | None = None,
         tap_layer: int | None = None,
+        first_only: bool = False,
         train: bool = False,
     ) -> tuple[jax.Array, jax.Array | None]:
         """Fuses text with images.
@@ -107,6 +108,8 @@ class CrossEncoder(nn.Module):
           image_mask: bool[B, N] by text row, False on padding; None if there is no padding.
           tap: f32[B, H, N], see `attention.attend`; given with `tap_layer` or not at all.
           tap_layer: index of a layer, from 0.
+          first_only: True returns row 0 ([CLS]) alone, [B, 1, D], and computes no more than that
+            in the last layer: what a matching score reads.
           train: True applies dropout with the rng stream 'dropout'.
 
         Returns:
@@ -138,6 +141,7 @@ class CrossEncoder(nn.Module):
                 image_index=image_index,
                 image_mask=image_mask,
                 tap=tap if i == tap_layer else None,
+                first_only=first_only and i == self.depth - 1,
                 train=train,
             )
             if i == tap_layer:
@@ -200,11 +204,13 @@ class Layer(nn.Module):
         image_index: jax.Array | None = None,
         image_mask: jax.Array | None = None,
         tap: jax.Array | None = None,
+        first_only: bool = False,
         train: bool = False,
     ) -> tuple[jax.Array, jax.Array | None]:
         """Returns [B, L, D] and the tapped cross-attention weights (see `CrossEncoder`).
 
-        `mask` may be bool[B, L, L] for a causal layer (True = row attends to column).
+        `mask` may be bool[B, L, L] for a causal layer (True = row attends to column), not with
+        `first_only`, which computes row 0 alone from all rows.
         """
 
         def add(hidden: jax.Array, branch: jax.Array, name: str) -> jax.Array:
@@ -214,8 +220,9 @@ class Layer(nn.Module):
         def attention(name: str) -> Attention:
             return Attention(self.heads, _INIT, self.dropout, self.dtype, name=name)
 
-        branch, _ = attention("attention")(hidden, hidden, mask, train=train)
-        hidden = add(hidden, branch, "attention_norm")
+        rows = hidden[:, :1] if first_only else hidden
+        branch, _ = attention("attention")(rows, hidden, mask, train=train)
+        hidden = add(rows, branch, "attention_norm")
         weights = None
         if image_tokens is not None:
             branch, weights = attention("crossattention")(

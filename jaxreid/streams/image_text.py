@@ -137,7 +137,7 @@ def global_alignment(
     text_tokens = run(params, "text_tokens", tokens, mask, key="text", train=True)
     image = run(params, "embed_image", image_tokens)
     text = run(params, "embed_text", text_tokens)
-    temperature = run(params, "divide_by", tuple(settings.temperature_limits))
+    temperature = clipped(params["temperature"], settings.temperature_limits)
 
     alpha = settings.alpha * ramp(step, settings.alpha_steps)
     itc = momentum_itc(
@@ -162,7 +162,7 @@ def global_alignment(
         jnp.concatenate([mask, mask[text_of.index], mask]),
         image_tokens,
         image_index=jnp.concatenate([everyone, everyone, image_of.index]),
-        key="fuse", train=True,
+        key="fuse", first_only=True, train=True,
     )  # fmt: skip
     positive, negative_text, negative_image = jnp.split(run(params, "match", fused), 3)
     itm = matching_loss(
@@ -206,3 +206,11 @@ def global_alignment(
 def ramp(step: jax.Array, steps: int) -> jax.Array | float:
     """Returns step / steps, at most 1; 1 from the start where steps is 0."""
     return jnp.minimum(1.0, step / steps) if steps else 1.0
+
+
+def clipped(temperature: jax.Array, limits: tuple[float, float]) -> jax.Array:
+    """Returns the learnable temperature within limits; the gradient passes the clip.
+
+    ALBEF's retrieval code does not clip, BLIP clips to (0.001, 0.5); (0, inf) is no clip.
+    """
+    return temperature + jax.lax.stop_gradient(jnp.clip(temperature, *limits) - temperature)

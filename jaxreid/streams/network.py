@@ -13,13 +13,12 @@ from jaxreid.models.vit import ViT, normalise
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def make_align_fuse(config, vocabulary: int, *, temperature: float) -> AlignFuse:
+def make_align_fuse(config, vocabulary: int) -> AlignFuse:
     """Returns the network of the sections `image` and `model` of a config.
 
     Args:
       config: whole config.
       vocabulary: V.
-      temperature: start value of the learnable temperature.
     """
     m = config.model
     dtype = DTYPES[m.dtype]
@@ -55,15 +54,17 @@ def make_align_fuse(config, vocabulary: int, *, temperature: float) -> AlignFuse
         ),
         mlm=MLMHead(m.bert.width, vocabulary, dtype),
         embedding=m.embedding,
-        temperature=temperature,
     )
 
 
-def init_align_fuse(model: AlignFuse, rng: jax.Array, max_tokens: int) -> Any:
-    """Returns the parameters of the network, from random."""
+def init_align_fuse(
+    model: AlignFuse, rng: jax.Array, *, max_tokens: int, temperature: float
+) -> Any:
+    """Returns the parameters of the network, from random, and the learnable temperature."""
     images = jnp.zeros((1, *model.vit.image_size, 3), jnp.float32)
     tokens = jnp.zeros((1, max_tokens), jnp.int32)
-    return model.init(rng, images, tokens, tokens == 0)["params"]
+    params = model.init(rng, images, tokens, tokens == 0)["params"]
+    return {**params, "temperature": jnp.float32(temperature)}
 
 
 def normaliser(config):
@@ -94,5 +95,6 @@ def match(model: AlignFuse, params: Any, queries: Features, images: Features) ->
         queries.mask,
         images.tokens.astype(dtype),
         method="fuse",
+        first_only=True,
     )
     return model.apply({"params": params}, fused, method="match")[:, 1]

@@ -127,6 +127,16 @@ def test_no_two_people_look_the_same(population):
     assert len({look(person) for person in population.people}) == len(population.people)
 
 
+def test_a_person_who_looks_like_an_earlier_one_is_drawn_again(people, monkeypatch):
+    few = list({look(person): person for person in people[:30]}.values())
+    monkeypatch.setattr(
+        "jaxreid.data.synthpedes.population.sample_person",
+        lambda rng: few[rng.integers(len(few))],
+    )
+    drawn = sample_population(np.random.default_rng(0), 20, look_alikes=0.0).people
+    assert len({look(person) for person in drawn}) == 20
+
+
 def test_splits_have_their_sizes_and_share_no_family(population):
     wanted = {"train": 420, "val": 60, "test": 120}
     splits = split_population(np.random.default_rng(1), population.family, wanted)

@@ -16,7 +16,6 @@ from jaxreid.embed import embed
 from jaxreid.mesh import fetch, put_replicated, put_whole, split_batch
 from jaxreid.methods import Features, Method, Params
 from jaxreid.metrics import chance, ranking_metrics
-from jaxreid.rankings import Ranking
 from jaxreid.rerank import RULES, PairBlocks, final_scores, match_pairs
 
 DIRECTIONS = ("text_to_image", "both")
@@ -45,6 +44,13 @@ class Settings(NamedTuple):
     pair_batch: int  # query-image pairs a re-ranking step, over all devices
     query_chunk: int  # queries whose tokens are on a device while re-ranking
     image_chunk: int  # images whose tokens are on a device while re-ranking
+
+
+class Ranking(NamedTuple):
+    """The best images of every query, best first."""
+
+    index: np.ndarray  # i32[Q, min(KEPT, G)], positions in the gallery
+    score: np.ndarray  # f32[Q, min(KEPT, G)], not increasing along a row
 
 
 class Evaluation(NamedTuple):
@@ -307,7 +313,11 @@ def _check(settings: Settings, mesh: Mesh, reranks: bool, queries: int, gallery:
         )
     if settings.rule not in RULES:
         raise ValueError(f"eval.rule must be one of {', '.join(RULES)}, got {settings.rule!r}")
-    if settings.rule == "nce" and not (settings.temperature and settings.temperature > 0):
+    if (
+        reranks
+        and settings.rule == "nce"
+        and not (settings.temperature and settings.temperature > 0)
+    ):
         raise ValueError(
             f"eval.temperature must be > 0 for eval.rule nce, got {settings.temperature}"
         )

@@ -313,7 +313,7 @@ def test_eight_devices_give_the_ranking_of_one(data, rule):
 
 @pytest.mark.parametrize(("method", "k"), [(COARSE, 5), (METHOD, 0)])
 def test_final_equals_coarse_where_nothing_re_ranks(data, method, k):
-    got = run(data, method, top_k=k)
+    got = run(data, method, top_k=k, temperature=None)
     assert got.results["final"] == got.results["coarse"]
     assert got.results["final"] is not got.results["coarse"]
     np.testing.assert_array_equal(got.final.index, got.coarse.index)

@@ -1,13 +1,7 @@
-import io
-import json
-import os
-
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from jaxreid.files import write_atomic, write_json, write_npz
-from jaxreid.rankings import Ranking, write_rankings
 from jaxreid.sheet import (
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -179,70 +173,3 @@ def test_wrong_rows_and_images_are_refused(gallery, rows):
         sheet_rows(["a"], np.arange(2), {"coarse": np.zeros((2, 3), np.int32)}, 1)
     with pytest.raises(ValueError, match="at least 1 query, got 0"):
         sheet_rows(["a"], np.arange(1), {}, 0)
-
-
-def test_rankings_come_back_from_the_file(tmp_path):
-    rng = np.random.default_rng(2)
-    coarse, final = (
-        Ranking(rng.integers(0, 5, (4, 3)).astype(np.int32), rng.random((4, 3), np.float32))
-        for _ in range(2)
-    )
-    files = ["a/1.png", "b/ü.png", "c", "d", "e"]
-    path = tmp_path / "new" / "rankings.npz"
-    write_rankings(path, coarse, final, np.arange(4), np.arange(5), files)
-    with np.load(path, allow_pickle=False) as got:
-        np.testing.assert_array_equal(got["index"], final.index)
-        np.testing.assert_array_equal(got["score"], final.score)
-        np.testing.assert_array_equal(got["coarse_index"], coarse.index)
-        np.testing.assert_array_equal(got["coarse_score"], coarse.score)
-        assert got["query_ids"].tolist() == [0, 1, 2, 3]
-        assert got["gallery_ids"].tolist() == [0, 1, 2, 3, 4]
-        assert got["gallery_files"].tolist() == files
-
-
-def test_rankings_that_disagree_are_refused(tmp_path):
-    ranking = Ranking(np.zeros((2, 1), np.int32), np.zeros((2, 1), np.float32))
-    path = tmp_path / "rankings.npz"
-    with pytest.raises(ValueError, match="3 query_ids, 2 coarse"):
-        write_rankings(path, ranking, ranking, np.zeros(3), np.zeros(1), ["a"])
-    with pytest.raises(ValueError, match="1 gallery_ids, 2 gallery_files"):
-        write_rankings(path, ranking, ranking, np.zeros(2), np.zeros(1), ["a", "b"])
-    outside = ranking._replace(index=ranking.index + 1)
-    with pytest.raises(ValueError, match=r"final index must be in 0 \.\. 0, got 1 \.\. 1"):
-        write_rankings(path, ranking, outside, np.zeros(2), np.zeros(1), ["a"])
-    assert not path.exists()
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "results.json"
-    write_atomic(path, b"old")
-
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
-        write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["results.json"]
-
-
-def test_written_files_are_readable_like_any_other(tmp_path):
-    write_atomic(tmp_path / "a" / "b" / "file", b"x")
-    (tmp_path / "plain").write_bytes(b"x")
-    modes = [os.stat(tmp_path / name).st_mode for name in ("a/b/file", "plain")]
-    assert modes[0] == modes[1]
-
-
-def test_json_takes_numpy_and_refuses_nan_and_objects(tmp_path):
-    path = tmp_path / "results.json"
-    value = {"a": np.float32(0.5), "b": np.arange(2), "c": {"d": [1, None, "ü"]}}
-    write_json(path, value)
-    assert json.loads(path.read_text()) == {"a": 0.5, "b": [0, 1], "c": {"d": [1, None, "ü"]}}
-    with pytest.raises(ValueError, match=r"results\.json: cannot be written as JSON"):
-        write_json(path, {"a": float("nan")})
-    with pytest.raises(TypeError, match="BytesIO has no JSON form"):
-        write_json(path, {"a": io.BytesIO()})
-    with pytest.raises(ValueError, match="array 'x' holds Python objects"):
-        write_npz(tmp_path / "x.npz", {"x": np.array([None])})
-    assert json.loads(path.read_text())["a"] == 0.5

@@ -11,9 +11,10 @@ from jaxreid.models.bert import CrossEncoder, MLMHead, TextEncoder
 
 GOLDEN = pathlib.Path(__file__).parent / "goldens" / "bert.npz"
 SIZES = {"width": 32, "heads": 4, "mlp": 64}
-TEXT = TextEncoder(vocabulary=41, depth=2, max_positions=16, **SIZES)
+TEXT = TextEncoder(vocabulary=41, depth=2, max_positions=20, **SIZES)
 CROSS = CrossEncoder(depth=3, **SIZES)
 HEAD = MLMHead(width=32, vocabulary=41)
+TAP = (8, 4, 7)  # texts, heads, image tokens
 
 
 def tree(golden, kind: str) -> dict:
@@ -123,7 +124,7 @@ def backward(golden, params):
         return chance.sum(), (chance, weights)
 
     step = jax.jit(jax.value_and_grad(total, has_aux=True), static_argnums=1)
-    return [step(jnp.zeros((3, 4, 7)), layer) for layer in range(3)]
+    return [step(jnp.zeros(TAP), layer) for layer in range(3)]
 
 
 @pytest.mark.parametrize(("index", "name"), [(0, "text"), (1, "fused"), (2, "logits"), (3, "loss")])
@@ -183,7 +184,7 @@ def test_backward_attention_equals_central_differences(golden, params, backward)
     step = 2e-2
     chance = jax.jit(lambda tap: probability(params, golden, tap, tap_layer=1)[0].sum())
     for place in ((0, 0, 0), (0, 3, 2), (1, 2, 6), (2, 1, 4)):
-        offset = jnp.zeros((3, 4, 7)).at[place].set(step)
+        offset = jnp.zeros(TAP).at[place].set(step)
         difference = (chance(offset) - chance(-offset)) / (2 * step)
         np.testing.assert_allclose(backward[1][1][place], difference, rtol=0.02, atol=2e-5)
 
@@ -197,16 +198,16 @@ def test_padding_has_no_influence_on_words(golden, params):
 
 def test_image_index_equals_repeating_the_images(golden, params):
     tokens, mask = golden["output/text"], golden["input/mask"]
-    images, index = golden["input/image_tokens"], np.array([1, 1, 0])
+    images, index = golden["input/image_tokens"], np.array([1, 1, 0, 2, 2, 2, 0, 1])
     variables = {"params": params["cross"]}
-    indexed, _ = jax.jit(CROSS.apply)(variables, tokens, mask, images[:2], image_index=index)
+    indexed, _ = jax.jit(CROSS.apply)(variables, tokens, mask, images[:3], image_index=index)
     repeated, _ = jax.jit(CROSS.apply)(variables, tokens, mask, images[index])
     np.testing.assert_allclose(indexed, repeated, atol=1e-5)
 
 
 def test_hidden_image_tokens_have_no_influence(golden, params):
     images = golden["input/image_tokens"]
-    image_mask = np.arange(7)[None] < np.array([[7], [3], [5]])
+    image_mask = np.arange(7)[None] < np.array([7, 3, 5, 1, 2, 6, 4, 7])[:, None]
     fuse = jax.jit(
         lambda images: CROSS.apply(
             {"params": params["cross"]},
@@ -251,11 +252,11 @@ def test_bfloat16_is_close_with_float32_logits(golden, params):
             text,
             mask,
             images,
-            tap=jnp.zeros((3, 4, 7)),
+            tap=jnp.zeros(TAP),
             tap_layer=0,
         )
         embedding = params["text"]["embeddings"]["word_embeddings"]["embedding"]
-        words = fused[np.arange(3), masked]
+        words = fused[np.arange(8), masked]
         return (
             fused,
             weights,
@@ -278,8 +279,8 @@ def test_no_token_types_makes_no_table():
 
 
 def test_wrong_arguments_are_named(golden):
-    key, tokens = jax.random.key(0), jnp.zeros((2, 17), int)
-    with pytest.raises(ValueError, match="max_positions = 16 tokens, got 17"):
+    key, tokens = jax.random.key(0), jnp.zeros((2, 21), int)
+    with pytest.raises(ValueError, match="max_positions = 20 tokens, got 21"):
         jax.eval_shape(TEXT.init, key, tokens, tokens == 0)
     with pytest.raises(ValueError, match=r"both be \[B, L\]"):
         jax.eval_shape(TEXT.init, key, tokens, tokens[:, :3] == 0)

@@ -35,7 +35,10 @@ from transformers.models.bert.modeling_bert import BertEmbeddings, BertLayer, Be
 Arrays = dict[str, np.ndarray]
 
 WIDTH, HEADS, MLP = 32, 4, 64
-VOCABULARY, POSITIONS, IMAGE_WIDTH = 41, 16, 24
+VOCABULARY, POSITIONS, IMAGE_WIDTH = 41, 20, 24
+# With activations of less than 16 KiB XLA fuses whole encoders on the CPU and compiles three times
+# as long; 6 images of 25 tokens and 8 texts of 17 are just above.
+IMAGES, TEXTS, LENGTH, IMAGE_TOKENS = 6, 8, 17, 7
 TEXT_LAYERS, CROSS_LAYERS = 2, 3
 GRIDS = (  # old (h, w), new (h, w)
     ((16, 16), (24, 8)),
@@ -75,8 +78,8 @@ def vit(rng: np.random.Generator) -> Arrays:
     model = BlipVisionModel(config).eval()
     model.embeddings.position_embedding = nn.Parameter(torch.zeros(1, 1 + 6 * 4, WIDTH))
     randomise(model, rng)
-    images = tensor(rng.normal(size=(2, 3, 48, 32)))
-    probe = tensor(rng.normal(size=(2, 25, WIDTH)))
+    images = tensor(rng.normal(size=(IMAGES, 3, 48, 32)))
+    probe = tensor(rng.normal(size=(IMAGES, 25, WIDTH)))
     # The model's own forward() refuses images that are not square; its parts do not.
     tokens = model.embeddings.patch_embedding(images).flatten(2).transpose(1, 2)
     cls = model.embeddings.class_embedding.expand(len(images), -1, -1)
@@ -168,21 +171,23 @@ def bert(rng: np.random.Generator) -> Arrays:
     ALL_ATTENTION_FUNCTIONS.register("watched", watched_attention)
     model = SplitBert().eval()
     randomise(model, rng)
-    tokens = torch.from_numpy(rng.integers(1, VOCABULARY, size=(3, 9)))
-    mask = torch.arange(9)[None] < torch.tensor([9, 6, 4])[:, None]
+    tokens = torch.from_numpy(rng.integers(1, VOCABULARY, size=(TEXTS, LENGTH)))
+    lengths = torch.tensor([17, 12, 4, 9, 16, 5, 3, 8])
+    mask = torch.arange(LENGTH)[None] < lengths[:, None]
     tokens = torch.where(mask, tokens, 0)
-    image_tokens = tensor(rng.normal(size=(3, 7, IMAGE_WIDTH))).requires_grad_()
+    image_tokens = tensor(rng.normal(size=(TEXTS, IMAGE_TOKENS, IMAGE_WIDTH))).requires_grad_()
     # Zero on padding: PyTorch's padding_idx keeps the gradient of token 0 at zero there.
-    probe = tensor(rng.normal(size=(3, 9, WIDTH))) * mask[:, :, None]
-    masked = torch.tensor([5, 2, 3])  # one masked position a caption
+    probe = tensor(rng.normal(size=(TEXTS, LENGTH, WIDTH))) * mask[:, :, None]
+    masked = torch.tensor([5, 2, 3, 8, 15, 1, 1, 4])  # one masked position a text, never [CLS]
+    rows = torch.arange(TEXTS)
 
     text, fused, logits = model(tokens, mask, image_tokens)
-    logits = logits[torch.arange(3), masked]
+    logits = logits[rows, masked]
     # The second best word: neither its probability nor the derivative is close to zero.
     label = logits.argsort(dim=-1)[:, -2]
     loss = F.cross_entropy(logits, label)
     ((fused * probe).sum(-1).mean() + loss).backward(retain_graph=True)
-    probability = logits.softmax(dim=-1)[torch.arange(3), label]
+    probability = logits.softmax(dim=-1)[rows, label]
     backward = torch.autograd.grad(probability.sum(), WATCHED)
     return {
         "input/tokens": array(tokens).astype(np.int32),

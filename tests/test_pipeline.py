@@ -339,10 +339,13 @@ def test_a_reading_error_keeps_its_type_and_names_the_file(split, texts, workers
 )
 def test_a_transform_error_names_the_record_and_comes_again(pairs, error, kind):
     iterator = stream(pairs, refuse(error))
+    positions = []
     for _ in range(2):
         with pytest.raises(kind) as caught:
             list(iterator)
+        positions.append(iterator.get_state()["step"])
         assert "while transforming record 11 (cam/7.png)" in caught.value.__notes__
+    assert positions[0] == positions[1]
 
 
 def test_an_error_that_cannot_be_pickled_still_leaves_the_worker(pairs):

@@ -1,9 +1,11 @@
 """Random access to batches: the same one for the same step, whoever makes it."""
 
+import contextlib
 import functools
 import multiprocessing
 import pickle
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -22,10 +24,7 @@ class Records(Protocol):
 
 
 class TrainBatches:
-    """Random access to this process's rows of the batch of every step.
-
-    A plain object of numpy arrays and functions, so that it can be pickled to workers.
-    """
+    """Random access to this process's rows of the batch of every step."""
 
     def __init__(
         self,
@@ -40,6 +39,7 @@ class TrainBatches:
         self._records, self._transform, self._rows = records, transform, rows
         self._order, self._seed, self._steps, self._epochs = order, seed, steps, epochs
         self._orders = {}  # of the last two epochs: threads work on both at a boundary
+        self._lock = threading.Lock()  # so that one of them makes an order, and not all
 
     def __len__(self) -> int:
         return sys.maxsize if self._epochs is None else self._steps * self._epochs
@@ -57,12 +57,15 @@ class TrainBatches:
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         """i64[steps, batch] of one epoch."""
-        orders = self._orders
-        if epoch not in orders:
-            kept = {e: order for e, order in orders.items() if abs(e - epoch) == 1}
-            # One assignment of a new dict: other threads see the old or the new one.
-            self._orders = orders = {**kept, epoch: self._order(epoch)}
-        return orders[epoch]
+        with self._lock:
+            if epoch not in self._orders:
+                kept = {e: order for e, order in self._orders.items() if abs(e - epoch) == 1}
+                self._orders = {**kept, epoch: self._order(epoch)}
+            return self._orders[epoch]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For a worker, which has one thread; locks do not pickle.
+        return {**self.__dict__, "_orders": {}, "_lock": contextlib.nullcontext()}
 
 
 class EvalBatches:

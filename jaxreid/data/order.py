@@ -1,5 +1,6 @@
 """Which records make up which training batch: a pure function of seed and step."""
 
+import collections
 import itertools
 from collections.abc import Callable
 
@@ -82,15 +83,16 @@ def by_person(
             person: itertools.cycle([itertools.cycle(records) for records in by_image.values()])
             for person, by_image in records_of.items()
         }
-        waiting = []
+        waiting = collections.deque()
         rows = []
         for _ in range(steps):
             if len(waiting) < people_per_batch:
                 # Those still waiting go last in the new round: nobody is twice in a batch.
                 fresh = rng.permutation(people).tolist()
                 left = set(waiting)
-                waiting += [p for p in fresh if p not in left] + [p for p in fresh if p in left]
-            chosen, waiting = waiting[:people_per_batch], waiting[people_per_batch:]
+                waiting.extend(person for person in fresh if person not in left)
+                waiting.extend(person for person in fresh if person in left)
+            chosen = [waiting.popleft() for _ in range(people_per_batch)]
             rows.append([next(next(turns[p])) for p in chosen for _ in range(images_per_person)])
         return np.array(rows, np.int64)
 

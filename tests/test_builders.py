@@ -108,7 +108,7 @@ def test_builder_works_as_plain_tfds(copy, tmp_path, monkeypatch):
 
 
 def test_order_holds_across_shards(copies, tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "_IMAGES_PER_SHARD", 4)
+    monkeypatch.setattr(published, "_IMAGES_PER_SHARD", 3)
     opened = _open("cuhk_pedes", "train", tmp_path, copies)
     assert len(list(tmp_path.rglob("*train.array_record*"))) == 2
     expected = [record for record in records("cuhk_pedes") if record["split"] == "train"]
@@ -215,6 +215,23 @@ def test_one_missing_record_of_one_split_is_found(copy, tmp_path, monkeypatch):
         f"{copy / 'reid_raw.json'}, key 'split': split 'test' has 3 images, 2 people, 6 captions, "
         "published are 4 images, 2 people, 8 captions; allow_partial=True takes what is there"
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record["captions"].pop(), "4 images, 2 people, 7 captions"),
+        (lambda record: record.update(id=99), "4 images, 3 people, 8 captions"),
+    ],
+)
+def test_one_caption_less_or_one_person_more_is_found(copy, tmp_path, monkeypatch, change, message):
+    counts = {"train": Counts(6, 3, 13), "val": Counts(2, 1, 4), "test": Counts(4, 2, 8)}
+    monkeypatch.setattr(cuhk_pedes, "LAYOUT", cuhk_pedes.LAYOUT._replace(counts=counts))
+    changed = records("cuhk_pedes")
+    change(changed[-1])
+    write_annotations(copy, "cuhk_pedes", changed)
+    with pytest.raises(AnnotationError, match=f"split 'test' has {message}"):
+        _open("cuhk_pedes", "val", tmp_path / "data", copy, allow_partial=False)
 
 
 def test_empty_split_is_an_error_and_absent_from_partial_data(copy, tmp_path, monkeypatch):
@@ -340,15 +357,24 @@ def _spoil(path, fault):
 
 
 @pytest.mark.parametrize(
-    "fault", ["missing", "empty", "text", "a folder", "GIF", "too large", "a bomb"]
+    ("fault", "message"),
+    [
+        ("missing", "is missing or unreadable: No such file"),
+        ("empty", "is empty (0 bytes)"),
+        ("text", "is no readable JPEG, PNG, BMP, WEBP image"),
+        ("a folder", "is not a file"),
+        ("GIF", "is no readable JPEG, PNG, BMP, WEBP image"),
+        ("too large", "has 5001 x 5000 pixels, more than 25000000"),
+        ("a bomb", "is no readable JPEG, PNG, BMP, WEBP image"),
+    ],
 )
-def test_bad_image_is_named_before_anything_is_written(copy, tmp_path, fault):
+def test_bad_image_is_named_before_anything_is_written(copy, tmp_path, fault, message):
     _spoil(copy / "imgs" / path_of(records("cuhk_pedes")[9]), fault)
     with pytest.raises(AnnotationError) as caught:
         _open("cuhk_pedes", "train", tmp_path / "data", copy)
     file = copy / "imgs" / path_of(records("cuhk_pedes")[9])
     assert str(caught.value).startswith(
-        f"{copy / 'reid_raw.json'}, record 9, key 'file_path': {file} "
+        f"{copy / 'reid_raw.json'}, record 9, key 'file_path': {file} {message}"
     )
     assert not list(tmp_path.rglob("*array_record*"))
 
@@ -380,6 +406,13 @@ def test_every_mode_decodes_to_rgb(mode):
     assert pixels.dtype == np.uint8
     if mode in ("L", "LA", "RGBA", "I;16"):
         np.testing.assert_array_equal(pixels, np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_other_formats_and_huge_images_are_not_decoded():
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        decode_image(_encoded(Image.new("RGB", (4, 4)), "GIF"))
+    with pytest.raises(ValueError, match="5001 x 5000 is more than 25000000 pixels"):
+        decode_image(_encoded(Image.new("1", (5001, 5000)), "PNG"))
 
 
 def test_exif_orientation_turns_the_image_upright():

@@ -70,13 +70,14 @@ def test_every_unusable_image_is_listed_and_exits_1(check, copy, capsys, fault):
 
 
 def test_equal_images_and_captions_of_two_people_are_listed(check, copy, capsys):
-    shutil.copy(_image(copy, 0), _image(copy, 4))
+    shutil.copy(_image(copy, 0), _image(copy, 4))  # persons 1 and 3
+    shutil.copy(_image(copy, 9), _image(copy, 10))  # both person 6
     content = records("cuhk_pedes")
     content[4]["captions"][1] = content[0]["captions"][1]
     write_annotations(copy, "cuhk_pedes", content)
     assert check.main(["cuhk_pedes", "--root", str(copy)]) == 0
     output = capsys.readouterr().out
-    assert "images listed twice (equal bytes): 1" in output
+    assert "images listed twice (equal bytes): 2" in output
     assert "images listed twice for different people: 1" in output
     assert f"{path_of(content[0])} (person 1), {path_of(content[4])} (person 3)" in output
     assert "captions of more than one person: 1\n  2 people: A 1 in colour." in output

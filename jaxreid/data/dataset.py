@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from jaxreid.data import published
 from jaxreid.data.records import AnnotationError, Split
@@ -136,11 +136,12 @@ def decode_image(encoded: bytes) -> np.ndarray:
             width, height = image.size
             if width * height > published.MAX_PIXELS:
                 raise ValueError(f"{width} x {height} is more than {published.MAX_PIXELS} pixels")
-            image = ImageOps.exif_transpose(image)
+            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # convert("RGB") would clip 16 bits at 255
                 grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
-            return np.array(image.convert("RGB"))
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except Exception as error:  # readers of broken files raise far more than OSError
         raise ValueError(f"cannot be decoded: {error}") from error
 

@@ -70,7 +70,7 @@ def bottom(look: Look, rng: np.random.Generator, detail: float) -> Phrase | None
     if look.get("bottom_type", "none") == "none":
         return None
     noun = pick(rng, wording.BOTTOM_WORDS[look["bottom_type"]])
-    return _colored(look, "bottom", noun, rng, pair=noun != "skirt")
+    return _colored(look, "bottom", noun, rng, pair=look["bottom_type"] != "skirt")
 
 
 def shoes(look: Look, rng: np.random.Generator, detail: float) -> Phrase | None:
@@ -266,7 +266,10 @@ def _pattern(look: Look, rng: np.random.Generator, mentions: set[str]) -> tuple[
     first, second = (_plain_name(color, rng) for color in (first, second))
     if pattern in ("striped", "plaid", "dotted") and chance(rng, 0.55):
         return f"{first} and {second} {adjective}", ""
-    return first, f"with {pick(rng, wording.PATTERN_TAILS[pattern]).format(color=second)}"
+    tail = pick(rng, wording.PATTERN_TAILS[pattern])
+    if tail.startswith("a "):
+        return first, f"with {article(tail[2:].format(color=second))}"
+    return first, f"with {tail.format(color=second)}"
 
 
 def _plain_name(color: str, rng: np.random.Generator) -> str:

@@ -11,6 +11,7 @@ from jaxreid.data.synthpedes.wording import article, chance
 _WORN = ("outer", "top", "bottom", "shoes", "hat", "scarf", "glasses")
 _FEATURES = ("hair", "beard", "skin")
 _CARRIED = ("bag", "held")
+_MOST = 3  # sentences
 _LONG = 11  # words of a sentence after which the next clause rather starts a new one
 
 
@@ -68,8 +69,10 @@ def write(subject: Subject, parts: Parts, rng: np.random.Generator) -> str:
     opening = _finite_opening if finite else _fragment_opening
     sentences = [opening(subject, before, rng)]
     for clause in clauses:
-        new = f"{subject.possessive} {before.predicate}" == sentences[-1]
-        if new or _starts_sentence(sentences[-1], rng):
+        closed = f"{subject.possessive} {before.predicate}" == sentences[-1]  # nothing can follow
+        if closed or (len(sentences) < _MOST and _starts_sentence(sentences[-1], rng)):
+            if len(sentences) > 1 and clause is not clauses[-1]:
+                clause = clause._replace(predicate="")  # leaves no sentence for those to come
             sentences.append(_next_sentence(subject, clause, rng))
             finite = True
         else:
@@ -166,7 +169,9 @@ def _statement(
                   f"{also}{have}": 16},
         "manner": {be: 1},
     }  # fmt: skip
-    if clause.words.endswith(("hand", "hands")) and clause.kind == "carry":
+    if clause.words.endswith((" feet", " head")):  # not "has on shoes on his feet"
+        del verbs["wear"][f"{also}{have} on"]
+    if clause.words.endswith(" hand"):
         verbs["carry"] = {f"{be} {also}holding": 5, f"{also}hold{s}": 1, f"{be} {also}carrying": 2}
     return f"{who} {pick(rng, verbs[clause.kind])} {clause.words}"
 

@@ -1,0 +1,206 @@
+"""The synthpedes builder: what is in the data set, and that it is whole, equal and reproducible."""
+
+import io
+import json
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from jaxreid.data.dataset import open_split
+from jaxreid.data.synthpedes import pictures, workers
+from jaxreid.data.synthpedes.attributes import VIEWS, conflicts
+from jaxreid.data.synthpedes.builder import Synthpedes
+from jaxreid.data.synthpedes.triplets import BODY
+from jaxreid.data.synthpedes.visibility import visible
+
+_PEOPLE = {"train": 24, "val": 8, "test": 8}
+_RAW = {"image": tfds.decode.SkipDecoding()}
+
+
+def _build(folder):
+    builder = Synthpedes(data_dir=str(folder), config="tiny")
+    builder.download_and_prepare(file_format="array_record")
+    return Path(builder.data_dir)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return _build(tmp_path_factory.mktemp("synthpedes"))
+
+
+@pytest.fixture(scope="module")
+def records(folder):
+    """split -> records, images as bytes."""
+    builder = tfds.builder_from_directory(str(folder))
+    return {s: list(builder.as_data_source(s, decoders=_RAW)) for s in builder.info.splits}
+
+
+@pytest.fixture(scope="module")
+def planned():
+    config = next(c for c in Synthpedes.BUILDER_CONFIGS if c.name == "tiny")
+    return pictures.plan(config.seed, _PEOPLE, config.changed)
+
+
+def _strip(record):
+    """A record without bytes: text as str, JSON parsed."""
+    texts = {k: record[k].decode() for k in ("file", "view", "attributes", "visible", "dialogue")}
+    return texts | {k: json.loads(texts[k]) for k in ("attributes", "visible", "dialogue")}
+
+
+def test_every_person_has_four_views_by_four_cameras(records):
+    for split, people in _PEOPLE.items():
+        assert len(records[split]) == 4 * people
+        by_person = {}
+        for record in records[split]:
+            by_person.setdefault(int(record["person_id"]), []).append(record)
+        assert len(by_person) == people
+        for images in by_person.values():
+            assert [image["view"].decode() for image in images] == list(VIEWS)
+            assert len({int(image["camera"]) for image in images}) == 4
+            assert len({image["attributes"] for image in images}) == 1
+
+
+def test_ids_and_files_are_unique_and_ids_have_no_gaps(records):
+    everything = [record for split in records.values() for record in split]
+    for key in ("file", "image_id"):
+        assert len({record[key] for record in everything}) == len(everything)
+    ids = [sorted({int(r["person_id"]) for r in records[split]}) for split in _PEOPLE]
+    assert sum(ids, []) == list(range(sum(_PEOPLE.values())))  # noqa: RUF017, three lists
+
+
+def test_splits_share_no_family(records):
+    families = [{int(record["family"]) for record in records[split]} for split in _PEOPLE]
+    assert not families[0] & families[1]
+    assert not families[0] & families[2]
+    assert not families[1] & families[2]
+    assert len(families[0]) < _PEOPLE["train"]  # there are look-alikes
+
+
+def test_records_say_what_the_picture_shows(records):
+    for record in records["test"]:
+        image = Image.open(io.BytesIO(record["image"]))
+        assert (image.format, image.size, image.mode) == ("JPEG", (32, 64), "RGB")
+        told = _strip(record)
+        assert not conflicts(told["attributes"])
+        assert told["visible"] == sorted(visible(told["attributes"], told["view"]))
+        assert 5 <= len(told["dialogue"]) <= 8
+        captions = [caption.decode() for caption in record["captions"]]
+        assert len(captions) == len(set(captions)) == 2
+        assert told["file"].startswith("test/")
+
+
+def test_two_builds_are_equal_byte_by_byte(folder, tmp_path):
+    again = _build(tmp_path)
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("captions-"))
+    assert names == sorted(path.name for path in again.iterdir())
+    for name in names:
+        assert (folder / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_another_seed_gives_another_data_set(planned):
+    other = pictures.plan(1, _PEOPLE, 0.5)
+    assert [p.person for p in other["train"]] != [p.person for p in planned["train"]]
+
+
+def test_a_picture_can_be_made_alone(records, planned):
+    made = pictures.make_record(planned["val"][9], 64, 32)
+    stored = records["val"][9]
+    assert made["image"] == stored["image"]
+    assert list(made["captions"]) == [caption.decode() for caption in stored["captions"]]
+    assert made["dialogue"] == json.loads(stored["dialogue"])
+
+
+def test_processes_do_not_change_the_records(planned):
+    chosen = planned["train"][:60]
+    alone = list(workers.make_records("train", chosen, 64, 32, processes=1))
+    assert list(workers.make_records("train", chosen, 64, 32, processes=2)) == alone
+
+
+def test_stopped_helpers_cost_no_picture(planned, monkeypatch):
+    def stop_after_three(chosen, height, width, processes):
+        for picture in chosen[:3]:
+            yield pictures.make_record(picture, height, width)
+        raise BrokenProcessPool("killed")
+
+    monkeypatch.setattr(workers, "_pooled", stop_after_three)
+    chosen = planned["train"][:8]
+    made = list(workers.make_records("train", chosen, 64, 32, processes=2))
+    assert [record["image_id"] for record in made] == [picture.image_id for picture in chosen]
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, OSError])
+def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, problem):
+    calls = []
+
+    def fail_later(picture, height, width):
+        calls.append(picture)
+        if len(calls) == 5:
+            raise problem
+        return pictures.make_record(picture, height, width)
+
+    monkeypatch.setattr(workers, "make_record", fail_later)
+    with pytest.raises(problem):
+        _build(tmp_path)
+    assert list((tmp_path / "synthpedes" / "tiny").iterdir()) == []
+
+
+def test_tensorflow_is_not_loaded(records):
+    assert "tensorflow" not in sys.modules
+
+
+def test_open_split_reads_it(folder):
+    opened = open_split("synthpedes", "val", data_dir=folder.parents[2], variant="tiny")
+    assert len(opened.files) == len(opened.captions) == 4 * _PEOPLE["val"]
+    assert opened.images[5].shape == (64, 32, 3)
+    assert opened.images[5].dtype == np.uint8
+    assert all(len(captions) == 2 for captions in opened.captions)
+
+
+# Second outfits and triplets
+
+
+def test_triplets_lead_to_the_same_body_in_other_clothes(folder, records):
+    for split in _PEOPLE:
+        both = {r["file"].decode(): r for s in (split, f"{split}_changed") for r in records[s]}
+        triplets = json.loads((folder / f"triplets_{split}.json").read_text())
+        assert len(triplets) == 2 * len(records[f"{split}_changed"]) > 0
+        for item in triplets:
+            reference, target = (both[item[f"{w}_image_path"]] for w in ("reference", "target"))
+            assert item["reference_caption"] == reference["captions"][0].decode()
+            assert item["target_caption"] == target["captions"][0].decode()
+            assert item["edit_caption"].startswith("Wearing ")
+            assert int(reference["person_id"]) == int(target["person_id"])
+            old, new = (_strip(record)["attributes"] for record in (reference, target))
+            assert {a: old[a] for a in BODY} == {a: new[a] for a in BODY}
+            assert old != new
+
+
+def test_a_cpr_id_stands_for_one_person_in_one_outfit(folder):
+    targets = {}
+    for split in _PEOPLE:
+        for item in json.loads((folder / f"triplets_{split}.json").read_text()):
+            assert isinstance(item["cpr_id"], int)
+            outfit = item["target_image_path"].rsplit("_", 1)[0]
+            targets.setdefault(item["cpr_id"], []).append(outfit)
+    assert all(len(set(outfits)) == 1 and len(outfits) == 4 for outfits in targets.values())
+    assert len({outfits[0] for outfits in targets.values()}) == len(targets)
+
+
+def test_wrong_shares_of_changed_outfits_are_named():
+    with pytest.raises(ValueError, match=r"changed must be in \[0, 1\], got 2"):
+        pictures.plan(0, _PEOPLE, 2)
+
+
+def test_sizes_of_the_published_configs():
+    sizes = {
+        c.name: (c.train, c.val, c.test, c.height, c.width) for c in Synthpedes.BUILDER_CONFIGS
+    }
+    assert sizes["default"] == (1_000, 100, 200, 128, 64)
+    assert sizes["large"] == (20_000, 500, 1_000, 384, 128)
+    assert sizes["tiny"] == (24, 8, 8, 64, 32)
+    assert Synthpedes.BUILDER_CONFIGS[0].name == "default"

@@ -58,11 +58,7 @@ def resize_positions(
 def _weights(old: int, new: int, method: str) -> np.ndarray:
     """f64[new, old] interpolation matrix of one axis; rows sum to 1."""
     centre = (np.arange(new) + 0.5) * old / new - 0.5  # of new cells, counted in old cells
-    if method == "bilinear":
-        centre = np.maximum(centre, 0.0)
-        offsets = (0, 1)
-    else:
-        offsets = (-1, 0, 1, 2)
+    offsets = (-1, 0, 1, 2) if method == "bicubic" else (0, 1)
     first = np.floor(centre).astype(int)
     matrix = np.zeros((new, old))
     for offset in offsets:

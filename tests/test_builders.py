@@ -159,6 +159,17 @@ def test_images_take_negative_indices_and_end(copies, prepared):
     assert len(list(images)) == 2
 
 
+def test_rendered_data_set_opens_by_variant(tmp_path):
+    opened = open_split("synthpedes", "test", data_dir=tmp_path, variant="tiny")
+    assert len(opened.images) == len(opened.files) == len(opened.captions) > 0
+    assert opened.images[-1].ndim == 3
+    train = open_split("synthpedes", "train", data_dir=tmp_path, variant="tiny")
+    assert not set(train.person_id.tolist()) & set(opened.person_id.tolist())
+    changed = open_split("synthpedes", "test_changed", data_dir=tmp_path, variant="tiny")
+    assert set(changed.person_id.tolist()) <= set(opened.person_id.tolist())
+    assert not set(changed.files) & set(opened.files)
+
+
 # What prepared data is keyed by
 
 
@@ -271,7 +282,12 @@ def test_val_people_must_leave_train_people(copies, tmp_path, people):
         ({"val_people": -1}, "val_people must be at least 0"),
         ({"caption_limit": 0}, "caption_limit must be None or at least 1"),
         ({"variant": "tiny"}, "variant must be None for cuhk_pedes"),
+        ({"split": "test_changed"}, "unknown split 'test_changed'"),
         ({"name": "synthpedes"}, "synthpedes is rendered"),
+        (
+            {"name": "synthpedes", "manual_dir": None, "variant": "tinny"},
+            r"unknown variant of synthpedes 'tinny' \(is 'tiny' meant\?\); allowed are default",
+        ),
     ],
 )
 def test_wrong_arguments_are_named_before_anything_is_written(copies, tmp_path, arguments, message):

@@ -29,6 +29,8 @@ _PUBLISHED = {
 _RENDERED = {"synthpedes": ("jaxreid.data.synthpedes.builder", "Synthpedes")}
 DATA_SETS = (*_PUBLISHED, *_RENDERED)
 SPLITS = ("train", "val", "test")
+# Rendered people in their second outfit, the targets of composed queries.
+CHANGED_SPLITS = ("train_changed", "val_changed", "test_changed")
 
 
 def open_split(
@@ -50,7 +52,7 @@ def open_split(
 
     Args:
       name: one of DATA_SETS.
-      split: "train", "val" or "test".
+      split: one of SPLITS; of a rendered data set also of CHANGED_SPLITS.
       data_dir: folder of prepared data.
       manual_dir: published folder of the data set or its parent. None: take what was prepared
         with these options before. Data sets that are rendered here have none.
@@ -66,8 +68,9 @@ def open_split(
     """
     if name not in DATA_SETS:
         raise ValueError(_unknown("data set", name, DATA_SETS))
-    if split not in SPLITS:
-        raise ValueError(_unknown("split", split, SPLITS))
+    splits = (*SPLITS, *CHANGED_SPLITS) if name in _RENDERED else SPLITS
+    if split not in splits:
+        raise ValueError(_unknown("split", split, splits))
     if caption_limit is not None and caption_limit < 1:
         raise ValueError(f"caption_limit must be None or at least 1, got {caption_limit}")
     if val_people < 0:

@@ -187,14 +187,13 @@ def image_problem(path: Path) -> str | None:
 
 
 def split_images(
-    layout: Layout, config: PublishedConfig | None, manual_dir: Path
+    layout: Layout, config: PublishedConfig, manual_dir: Path
 ) -> tuple[Path, dict[str, list[PersonImage]]]:
     """Returns the image folder and the images per split, with every image file checked.
 
     Raises:
       AnnotationError: as `read`, or an image file is missing, unreadable or too large.
     """
-    config = config or PublishedConfig(name="default")
     source = locate(layout, manual_dir, allow_partial=config.allow_partial)
     splits = read(source, layout, config)
     for images in splits.values():

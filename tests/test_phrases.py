@@ -122,7 +122,7 @@ def test_grammar_equals_the_regexp_parser_of_nltk():
 
 
 def test_punctuation_pronouns_and_articles_are_never_inside(tagger):
-    marks = list(".,;:!?()[]\"'-#*~&%“”—") + ["--", "...", "\u2019s", "'s"]
+    marks = [*".,;:!?()[]\"'-#*~&%“”—", "--", "...", "\u2019s", "'s"]
     for mark in [*marks, "the", "a", "his", "her", "she", "it", "this"]:
         caption = f"red {mark} blue {mark} shirt {mark} bag"
         for start, end in noun_phrases(tagger, caption, min_words=1):

@@ -8,6 +8,7 @@ agree with those of nltk's perceptron tagger to F1 0.96 on the CUHK-PEDES val ca
 on those of RSTPReid.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 # Words by tag. A word with several uses has the one of captions: "back" and "right" as in "on
@@ -154,6 +155,8 @@ LEXICON = {
     """,
 }
 
+_LONGEST_WORD = 40
+
 # Suffixes of words that the lexicon does not hold, first match wins; the last line takes all.
 SUFFIXES = (
     (r"^[^\w]+$", "."),
@@ -175,12 +178,11 @@ def make_tag() -> Callable[[Sequence[str]], list[str]]:
 
     model = {word: tag for tag, words in LEXICON.items() for word in words.split()}
     tagger = UnigramTagger(model=model, backoff=RegexpTagger(SUFFIXES))
-    known = {}  # both taggers look at one word at a time, so each word is tagged once
 
-    def tag(words: Sequence[str]) -> list[str]:
-        for word in words:
-            if word not in known:
-                known[word] = tagger.tag([word])[0][1]
-        return [known[word] for word in words]
+    # Both taggers look at one word at a time, so a word needs tagging once. nltk limits the time
+    # of a pattern, which the end of a word keeps short for any text.
+    @functools.lru_cache(maxsize=65_536)
+    def tag_word(word: str) -> str:
+        return tagger.tag([word[-_LONGEST_WORD:]])[0][1]
 
-    return tag
+    return lambda words: [tag_word(word) for word in words]

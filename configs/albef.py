@@ -7,8 +7,9 @@ python -m jaxreid.main --config configs/albef.py:cuhk_pedes-384x128 ...   # upri
 Published on CUHK-PEDES as LAIP's baseline (Table I): R@1 63.87, mAP 54.41.
 """
 
-from configs import sections
 from ml_collections import ConfigDict
+
+from configs import sections
 
 
 def get_config(variant: str = "") -> ConfigDict:

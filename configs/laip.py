@@ -15,8 +15,9 @@ Rows of Table IV and V as overrides (attention, reconstruction, triplet):
                                                    V LAIP (MLM)       bidirectional  mlm   True
 """
 
-from configs import sections
 from ml_collections import ConfigDict
+
+from configs import sections
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -1,1 +1,3 @@
 """Language-based person retrieval in JAX."""
+
+__version__ = "0.1.0"

@@ -146,13 +146,14 @@ class Checkpoints:
 
     def _explained(self, error: Exception) -> Exception:
         """The error as one sentence where its cause is known."""
+        full = OSError(errno.ENOSPC, "no space left on the disk for a checkpoint", self._folder)
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-                return OSError(cause.errno, "no space left on the disk for a checkpoint", self._folder)
+                return full
             cause = cause.__cause__ or cause.__context__
         if any(word in str(error) for word in ("No space left", "ENOSPC", "RESOURCE_EXHAUSTED")):
-            return OSError(errno.ENOSPC, "no space left on the disk for a checkpoint", self._folder)
+            return full
         return error
 
 

@@ -1,6 +1,7 @@
 """The training loop: stages, logging, validation, checkpoints, resume and signals."""
 
 import collections
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -104,6 +105,9 @@ def run_loop(
                     pending = None
                 if step % plan.log_every == 0 or step == total:
                     pending = (step, number, metrics)
+                if step == stage.end and pending is not None:
+                    _write(log, meter, *pending, seen, batches.wait_seconds)
+                    pending = None
                 scores = None
                 if step % plan.evaluate_every == 0 or step == total:
                     if pending is not None:
@@ -167,10 +171,8 @@ class _Stop:
 
     def __enter__(self):
         for signum in (signal.SIGTERM, signal.SIGINT):
-            try:
+            with contextlib.suppress(ValueError):  # in a thread the caller handles its signals
                 self._old[signum] = signal.signal(signum, self._note)
-            except ValueError:  # not the main thread: the caller handles its signals
-                pass
         return self
 
     def __exit__(self, *exc):

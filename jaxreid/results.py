@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+import jaxreid
 from jaxreid.data.records import Split, caption_pairs
 from jaxreid.evaluate import Evaluation
 from jaxreid.files import write_json, write_npz
+from jaxreid.sheet import ranks_sheet, save_sheet, sheet_rows, sheet_title
 
-_PACKAGES = ("jaxreid", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 
 
 def collect(ranked: Evaluation, seconds: dict[str, float], step: int) -> dict[str, Any]:
@@ -26,8 +28,8 @@ def collect(ranked: Evaluation, seconds: dict[str, float], step: int) -> dict[st
     out = dict(ranked.results)
     out["step"] = step
     out["seconds"] = {k: round(v, 2) for k, v in {**seconds, **out["seconds"]}.items()}
-    out["versions"] = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    out["versions"]["python"] = platform.python_version()
+    out["versions"] = {"jaxreid": jaxreid.__version__, "python": platform.python_version()}
+    out["versions"] |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     return out
 
 
@@ -51,6 +53,7 @@ def write(
         os.path.join(workdir, f"rankings{suffix}.npz"),
         {
             "coarse": ranked.coarse.index,
+            "coarse_score": ranked.coarse.score,
             "final": ranked.final.index,
             "final_score": ranked.final.score,
             "query_person_id": split.person_id[pairs[:, 0]],
@@ -59,7 +62,16 @@ def write(
             "query_caption": np.array(captions),
         },
     )
-    write_json(os.path.join(workdir, f"{name}.json"), out)
+    rows = sheet_rows(
+        captions,
+        split.person_id[pairs[:, 0]],
+        {"coarse": ranked.coarse.index, "final": ranked.final.index},
+        queries,
+    )
+    title = sheet_title(f"{split.data_set} {split.split}", out)
+    sheet = ranks_sheet(title, rows, split.images, split.person_id, top=10)
+    save_sheet(os.path.join(workdir, f"ranks{suffix}.png"), sheet)
+    write_json(os.path.join(workdir, f"{name}.json"), out)  # last: it says that all is written
     for block in ("chance", "coarse", "final"):
         scores = " ".join(f"{k} {v:.2f}" for k, v in out[block].items())
         logging.info("%-6s %s", block, scores)

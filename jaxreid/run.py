@@ -25,7 +25,7 @@ from jaxreid.evaluate import Evaluation, Items, Settings
 from jaxreid.evaluate import evaluate as rank_and_score
 from jaxreid.files import write_json
 from jaxreid.loop import Plan, Stage, run_loop
-from jaxreid.mesh import make_mesh, put_batch, replicated, split_batch
+from jaxreid.mesh import make_mesh, put_batch, replicated
 from jaxreid.methods import Method
 from jaxreid.runlog import RunLog, clock
 from jaxreid.train import init_on_mesh, jit_train_step, restart_optimizer
@@ -71,9 +71,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     start = _start(config)
     step = checkpoints.latest() or 0
     if step:
-        abstract = jax.eval_shape(
-            partial(init_on_mesh, method, first_tx, mesh, config.seed, start)
-        )
+        abstract = jax.eval_shape(partial(init_on_mesh, method, first_tx, mesh, config.seed, start))
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), abstract
         )
@@ -232,8 +230,11 @@ def _tokenized(method: Method, split: Split) -> dict[str, np.ndarray]:
     captions = [text for texts in split.captions for text in texts]
     started = time.monotonic()
     texts = method.tokenize(captions)
-    logging.info("%s %s: %d captions of %d images tokenized in %.1f s", split.data_set,
-                 split.split, len(captions), len(split.files), time.monotonic() - started)  # fmt: skip
+    seconds = time.monotonic() - started
+    logging.info(
+        "%s %s: %d captions of %d images tokenized in %.1f s",
+        split.data_set, split.split, len(captions), len(split.files), seconds,
+    )  # fmt: skip
     return texts
 
 

@@ -78,9 +78,7 @@ def momentum_itc(
     def one_way(query, query_momentum, keys):
         keys = jax.lax.stop_gradient(keys)
         soft = jax.nn.softmax(jax.lax.stop_gradient(query_momentum @ keys.T / temperature), axis=1)
-        return soft_cross_entropy(
-            query @ keys.T / temperature, alpha * soft + (1 - alpha) * target
-        )
+        return soft_cross_entropy(query @ keys.T / temperature, alpha * soft + (1 - alpha) * target)
 
     return (
         one_way(image, image_keys[:size], text_keys) + one_way(text, text_keys[:size], image_keys)

@@ -33,9 +33,7 @@ def sample_negatives(
     return Negatives(jax.random.categorical(rng, score, axis=1), ~same_person.all(axis=1))
 
 
-def matching_loss(
-    positive: jax.Array, negative: jax.Array, negative_valid: jax.Array
-) -> jax.Array:
+def matching_loss(positive: jax.Array, negative: jax.Array, negative_valid: jax.Array) -> jax.Array:
     """Returns the two-way cross entropy of matching logits (LAIP Eq. 19).
 
     Args:

@@ -33,7 +33,6 @@ def fusion_triplet_loss(
     """
     text_term = jax.nn.relu(margin - positive + negative_text) * text_valid
     image_term = jax.nn.relu(margin - positive + negative_image) * image_valid
-    return (
-        text_term.sum() / jnp.maximum(text_valid.sum(), 1)
-        + image_term.sum() / jnp.maximum(image_valid.sum(), 1)
+    return text_term.sum() / jnp.maximum(text_valid.sum(), 1) + image_term.sum() / jnp.maximum(
+        image_valid.sum(), 1
     )

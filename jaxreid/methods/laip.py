@@ -38,15 +38,14 @@ def make(config) -> Method:
     c = config.laip
     for field, allowed in (("attention", ATTENTIONS), ("reconstruction", RECONSTRUCTIONS)):
         if c[field] not in allowed:
-            raise ValueError(
-                f"laip.{field} must be one of {', '.join(allowed)}, got {c[field]!r}"
-            )
+            raise ValueError(f"laip.{field} must be one of {', '.join(allowed)}, got {c[field]!r}")
     if not 0 <= c.layer < config.model.bert.cross_depth:
         raise ValueError(
             f"laip.layer must be in 0..{config.model.bert.cross_depth - 1}, the cross layers of "
             f"model.bert.cross_depth, got {c.layer}"
         )
-    if c.attention in ("backward", "bidirectional") and c.layer == config.model.bert.cross_depth - 1:
+    last_layer = config.model.bert.cross_depth - 1
+    if c.attention in ("backward", "bidirectional") and c.layer == last_layer:
         raise ValueError(
             f"laip.layer {c.layer} is the last cross layer, where the backward attention is "
             f"exactly 0; got laip.attention {c.attention!r}"

@@ -75,7 +75,7 @@ class AlignFuse(nn.Module):
         first_only: bool = False,
         train: bool = False,
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Returns fused tokens [P, L, D] and, with tap, attention f32[P, H, N]: see CrossEncoder."""
+        """Returns fused tokens [P, L, D]; with tap, attention f32[P, H, N]: see CrossEncoder."""
         return self.cross(
             text_tokens,
             mask,

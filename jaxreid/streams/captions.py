@@ -75,9 +75,7 @@ def caption_input(config, *, phrases: int, words: bool) -> CaptionInput:
 def _tokenize(
     texts: Sequence[str], *, tokenizer: Tokenizer, tagger, text, words: bool
 ) -> dict[str, np.ndarray]:
-    """`Method.tokenize`. Phrases are found in the caption as written: cleaning drops the commas
-    that end them.
-    """
+    """`Method.tokenize`."""
     cleaned = [clean(caption, text.clean, text.max_words) for caption in texts]
     for i, (before, after) in enumerate(zip(texts, cleaned, strict=True)):
         if not after:
@@ -87,16 +85,14 @@ def _tokenize(
         out["words"] = word_ids(tokenizer, cleaned, text.max_tokens)
     if tagger is not None:
         found = encode_phrases(
-            tokenizer, tagger, texts, _KEPT_PHRASES, text.max_phrase_tokens,
-            min_words=text.min_words, max_tokens=text.max_tokens,
+            tokenizer, tagger, cleaned, _KEPT_PHRASES, text.max_phrase_tokens,
+            min_words=text.min_words, max_tokens=text.max_tokens, sources=texts,
         )  # fmt: skip
         out |= {name: found[name] for name in ("phrase_tokens", "phrase_words")}
     return out
 
 
-def _transform(
-    record: Record, rng: np.random.Generator | None, *, settings: _Settings
-) -> Example:
+def _transform(record: Record, rng: np.random.Generator | None, *, settings: _Settings) -> Example:
     """`Method.transform`."""
     example = {}
     if "image" in record:

@@ -170,11 +170,13 @@ def global_alignment(
         jnp.concatenate([negative_text, negative_image]),
         jnp.concatenate([text_of.valid, image_of.valid]),
     )
-    right = jnp.concatenate([
-        positive[:, 1] > positive[:, 0],
-        negative_text[:, 1] < negative_text[:, 0],
-        negative_image[:, 1] < negative_image[:, 0],
-    ])
+    right = jnp.concatenate(
+        [
+            positive[:, 1] > positive[:, 0],
+            negative_text[:, 1] < negative_text[:, 0],
+            negative_image[:, 1] < negative_image[:, 0],
+        ]
+    )
     metrics = {
         "itc": itc,
         "itm": itm,

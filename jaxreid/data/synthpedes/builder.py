@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 
 from jaxreid.data.synthpedes.pictures import Picture, make_triplets, plan
 from jaxreid.data.synthpedes.workers import make_records
@@ -91,6 +92,7 @@ class Synthpedes(tfds.core.GeneratorBasedBuilder):
     ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
         config = self.builder_config
         people = {"train": config.train, "val": config.val, "test": config.test}
+        logging.info("drawing %d people for synthpedes", sum(people.values()))
         pictures = plan(config.seed, people, config.changed)
         for split in people:
             triplets = make_triplets(pictures[split], pictures[f"{split}_changed"])

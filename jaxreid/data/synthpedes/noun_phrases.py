@@ -221,7 +221,7 @@ def _color(look: Look, key: str, rng: np.random.Generator, mentions: set[str]) -
 
 def _with_color(color: str, noun: str, rng: np.random.Generator, *, plural: bool = False) -> str:
     """Noun and colour, mostly in this order: "black pants", "pants that are black"."""
-    if color and chance(rng, 0.04):
+    if color and chance(rng, 0.025):
         tail = "" if color.endswith("colored") or chance(rng, 0.5) else " in color"
         return f"{noun} that {'are' if plural else 'is'} {color}{tail}"
     return f"{color} {noun}".strip()
@@ -249,7 +249,7 @@ def _pattern(look: Look, rng: np.random.Generator, mentions: set[str]) -> tuple[
     first, second = look.get("top_color", "none"), look.get("top_color2", "none")
     if pattern == "plain" or chance(rng, 0.2):
         color = _color(look, "top_color", rng, mentions)
-        if color and not color.endswith("colored") and chance(rng, 0.04):
+        if color and not color.endswith("colored") and chance(rng, 0.03):
             return "", f"that is {color}{' in color' if chance(rng, 0.5) else ''}"
         if color and "top_pattern" in look and pattern == "plain" and chance(rng, 0.03):
             mentions.add("top_pattern")

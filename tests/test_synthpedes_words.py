@@ -203,6 +203,13 @@ def test_captions_of_an_image_differ_and_follow_from_the_generator(people):
         assert texts == captions.captions(person, "back", np.random.default_rng(number))
 
 
+def test_a_caption_drawn_twice_is_drawn_again(people, monkeypatch):
+    drawn = iter(["A man.", "A man.", "He."])
+    monkeypatch.setattr(captions, "caption", lambda person, view, rng: next(drawn))
+    texts = captions.captions(people[0], "front", np.random.default_rng(0))
+    assert texts == ("A man.", "He.")
+
+
 # Dialogues
 
 
@@ -265,6 +272,15 @@ def test_the_questioner_does_not_know_the_gender_before_it_is_told(conversations
             words = {"man": r"\b(she|her|woman|lady)\b", "woman": r"\b(he|his|him|man|guy)\b"}
             assert not re.search(words[person["gender"]], r.answer.lower())
             told = told or bool(dialogue._TELLS_GENDER.search(r.answer.lower()))
+
+
+def test_nothing_is_asked_that_was_told_or_builds_on_what_was_not(conversations):
+    for _, _, rounds in conversations:
+        told = frozenset()
+        for r in rounds:
+            assert not topics.TOPICS[r.topic].settled_by & told, rounds
+            assert topics.TOPICS[r.topic].needs <= told, rounds
+            told |= r.mentions
 
 
 def test_yes_and_no_follow_the_person(conversations):

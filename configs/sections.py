@@ -148,6 +148,7 @@ def albef_losses() -> ConfigDict:
         alpha=0.4,  # share of soft labels
         alpha_epochs=1.0,  # over which it rises from 0
         hardness_epochs=0.0,  # over which negatives go from random to hard; 0 = hard at once
+        matching_rows=0,  # pairs of a batch that ITM sees, with two negatives each; 0 = all
         triplet=False,
         triplet_margin=0.6,  # LAIP, Fig. 6
         triplet_score="probability",  # "probability" | "logit" of a match; not printed

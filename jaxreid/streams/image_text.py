@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreid.losses.contrastive import identity_target, momentum_itc
-from jaxreid.losses.matching import matching_loss, sample_negatives
+from jaxreid.losses.matching import Negatives, matching_loss, sample_negatives
 from jaxreid.losses.triplet import fusion_triplet_loss
 from jaxreid.models.align_fuse import UNIMODAL, AlignFuse
 from jaxreid.models.momentum import ema
@@ -33,6 +33,7 @@ class GlobalSettings(NamedTuple):
     alpha_steps: int  # steps over which alpha rises from 0
     temperature_limits: tuple[float, float]  # (0, inf): no clip
     hardness_steps: int  # steps over which negatives go from random to hard; 0: hard at once
+    matching_rows: int  # pairs of a batch that are matched, with their negatives; 0: all
     triplet_margin: float
     triplet_score: str  # "probability" | "logit"
 
@@ -55,6 +56,11 @@ def global_settings(config, section) -> GlobalSettings:
             f"{config.method}.queue_length must be at least train.batch_size "
             f"{config.train.batch_size}, got {section.queue_length}"
         )
+    if not 0 <= section.matching_rows <= config.train.batch_size:
+        raise ValueError(
+            f"{config.method}.matching_rows must be in 0..{config.train.batch_size} "
+            f"(train.batch_size), got {section.matching_rows}"
+        )
     steps = config.train.steps_per_epoch
     return GlobalSettings(
         momentum=section.momentum,
@@ -62,6 +68,7 @@ def global_settings(config, section) -> GlobalSettings:
         alpha_steps=round(section.alpha_epochs * steps),
         temperature_limits=tuple(section.temperature_limits),
         hardness_steps=round(section.hardness_epochs * steps),
+        matching_rows=section.matching_rows,
         triplet_margin=section.triplet_margin,
         triplet_score=section.triplet_score,
     )
@@ -154,47 +161,11 @@ def global_alignment(
     hardness = ramp(step, settings.hardness_steps)
     text_of = sample_negatives(keys["t"], image @ text_m.T / temperature, same, hardness=hardness)
     image_of = sample_negatives(keys["i"], text @ image_m.T / temperature, same, hardness=hardness)
-    # Rows 0..B: true pairs; then negative texts, then negative images, of the same order.
-    everyone = jnp.arange(size)
-    fused, _ = run(
-        params, "fuse",
-        jnp.concatenate([text_tokens, text_tokens[text_of.index], text_tokens]),
-        jnp.concatenate([mask, mask[text_of.index], mask]),
-        image_tokens,
-        image_index=jnp.concatenate([everyone, everyone, image_of.index]),
-        key="fuse", first_only=True, train=True,
+    matched, metrics = _matching(
+        model, settings, params, image_tokens, text_tokens, mask, text_of, image_of, keys["fuse"],
+        triplet=triplet,
     )  # fmt: skip
-    positive, negative_text, negative_image = jnp.split(run(params, "match", fused), 3)
-    itm = matching_loss(
-        positive,
-        jnp.concatenate([negative_text, negative_image]),
-        jnp.concatenate([text_of.valid, image_of.valid]),
-    )
-    right = jnp.concatenate(
-        [
-            positive[:, 1] > positive[:, 0],
-            negative_text[:, 1] < negative_text[:, 0],
-            negative_image[:, 1] < negative_image[:, 0],
-        ]
-    )
-    metrics = {
-        "itc": itc,
-        "itm": itm,
-        "itm_accuracy": 100 * right.mean(),  # percent of the 3B pairs
-        "temperature": temperature,
-    }
-    loss = itc + itm
-    if triplet:
-        score = TRIPLET_SCORES[settings.triplet_score]
-        metrics["triplet"] = fusion_triplet_loss(
-            score(positive),
-            score(negative_text),
-            score(negative_image),
-            margin=settings.triplet_margin,
-            text_valid=text_of.valid,
-            image_valid=image_of.valid,
-        )
-        loss = loss + metrics["triplet"]
+    metrics = {"itc": itc, "temperature": temperature, **metrics}
 
     after = GlobalMemory(
         momentum,
@@ -202,7 +173,54 @@ def global_alignment(
         push(memory.text_queue, text_m),
         push(memory.id_queue, person_id),
     )
-    return loss, after, metrics, Pass(image_tokens, temperature)
+    return itc + matched, after, metrics, Pass(image_tokens, temperature)
+
+
+def _matching(
+    model: AlignFuse,
+    settings: GlobalSettings,
+    params: Any,
+    image_tokens: jax.Array,
+    text_tokens: jax.Array,
+    mask: jax.Array,
+    text_of: Negatives,
+    image_of: Negatives,
+    rng: jax.Array,
+    *,
+    triplet: bool,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """L_itm (+ L_tri) of the first `matching_rows` rows, each with two negatives; metrics."""
+    rows = jnp.arange(settings.matching_rows or len(image_tokens))
+    text_of, image_of = (jax.tree.map(lambda x: x[rows], n) for n in (text_of, image_of))
+    # True pairs, then negative texts, then negative images, of the same order.
+    texts = jnp.concatenate([rows, text_of.index, rows])
+    fused, _ = model.apply(
+        {"params": params}, text_tokens[texts], mask[texts], image_tokens,
+        image_index=jnp.concatenate([rows, rows, image_of.index]),
+        method="fuse", first_only=True, train=True, rngs={"dropout": rng},
+    )  # fmt: skip
+    logits = model.apply({"params": params}, fused, method="match")
+    positive, negative_text, negative_image = jnp.split(logits, 3)
+    itm = matching_loss(
+        positive,
+        jnp.concatenate([negative_text, negative_image]),
+        jnp.concatenate([text_of.valid, image_of.valid]),
+    )
+    says_match = logits[:, 1] > logits[:, 0]
+    right = says_match == (jnp.arange(3 * len(rows)) < len(rows))
+    metrics = {"itm": itm, "itm_accuracy": 100 * right.mean()}  # percent of the pairs
+    if not triplet:
+        return itm, metrics
+    score = TRIPLET_SCORES[settings.triplet_score]
+    metrics["triplet"] = fusion_triplet_loss(
+        score(positive),
+        score(negative_text),
+        score(negative_image),
+        margin=settings.triplet_margin,
+        text_valid=text_of.valid,
+        image_valid=image_of.valid,
+    )
+    return itm + metrics["triplet"], metrics
 
 
 def ramp(step: jax.Array, steps: int) -> jax.Array | float:

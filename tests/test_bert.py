@@ -161,6 +161,17 @@ def test_init_makes_the_same_trees_and_shapes(golden, params):
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, params)
 
 
+def test_weights_start_normal_with_deviation_002_and_biases_at_zero(golden):
+    arrays = (golden[f"input/{name}"] for name in ("tokens", "mask"))
+    made = jax.jit(TEXT.init)(jax.random.key(0), *arrays)["params"]
+    for path, leaf in jax.tree.leaves_with_path(made):
+        name = path[-1].key
+        if name in ("kernel", "embedding"):
+            assert 0.01 < leaf.std() < 0.03, path
+        else:
+            assert (leaf == (1.0 if name == "scale" else 0.0)).all(), path
+
+
 def test_forward_attention_of_every_layer_equals_pytorch(golden, backward):
     weights = np.stack([aux[1] for (_, aux), _ in backward])
     np.testing.assert_allclose(weights, golden["output/forward_attention"], rtol=0, atol=1e-5)
@@ -205,6 +216,19 @@ def test_image_index_equals_repeating_the_images(golden, params):
     np.testing.assert_allclose(indexed, repeated, atol=1e-5)
 
 
+def test_first_only_equals_row_0_of_all_rows(golden, params):
+    arrays = (golden["output/text"], golden["input/mask"], golden["input/image_tokens"])
+    fuse = jax.jit(CROSS.apply, static_argnames=("first_only", "tap_layer"))
+    # Tapped in the last layer, where row 0 is the only one left.
+    alone, weights = fuse(
+        {"params": params["cross"]}, *arrays, tap=jnp.zeros(TAP), tap_layer=2, first_only=True
+    )
+    assert alone.shape == (8, 1, 32)
+    np.testing.assert_allclose(alone[:, 0], golden["output/fused"][:, 0], atol=1e-5)
+    expected = golden["output/forward_attention"][2]
+    np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-5)
+
+
 def test_hidden_image_tokens_have_no_influence(golden, params):
     images = golden["input/image_tokens"]
     image_mask = np.arange(7)[None] < np.array([7, 3, 5, 1, 2, 6, 4, 7])[:, None]
@@ -236,6 +260,33 @@ def test_dropout_acts_only_in_training_and_follows_its_key(golden, params):
     assert np.abs(first - golden["output/text"]).max() > 0.1
     np.testing.assert_array_equal(first, encode(jax.random.key(1)))
     assert (np.asarray(first) != encode(jax.random.key(2))).mean() > 0.9
+
+
+def test_dropout_of_everything_leaves_the_residual_path(golden, params):
+    def norms(x, params, names):
+        for layer in sorted(params):
+            for norm in (params[layer][f"{name}_norm"] for name in names):
+                x = x - x.mean(axis=-1, keepdims=True)
+                x = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-12)
+                x = x * np.asarray(norm["scale"]) + np.asarray(norm["bias"])
+        return x
+
+    text, mask = golden["output/text"], golden["input/mask"]
+    layers = {name: params["text"][name] for name in ("layer_0", "layer_1")}
+    settings = {"train": True, "rngs": {"dropout": jax.random.key(0)}}
+
+    def run(model, name, *inputs):
+        return jax.jit(lambda params: model.apply({"params": params}, *inputs, **settings))(
+            params[name]
+        )
+
+    encoded = run(TEXT.clone(dropout=1.0), "text", golden["input/tokens"], mask)
+    expected = norms(np.zeros_like(text), layers, ("attention", "mlp"))
+    np.testing.assert_allclose(encoded, expected, atol=1e-5)
+    images = golden["input/image_tokens"]
+    fused, _ = run(CROSS.clone(dropout=1.0), "cross", text, mask, images)
+    expected = norms(text, params["cross"], ("attention", "crossattention", "mlp"))
+    np.testing.assert_allclose(fused, expected, atol=1e-5)
 
 
 def test_bfloat16_is_close_with_float32_logits(golden, params):

@@ -119,6 +119,29 @@ def test_drop_path_drops_whole_images_in_the_last_block_only_at_train_time(golde
     np.testing.assert_array_equal(tokens, again)
 
 
+def test_dropout_of_everything_leaves_the_bias_of_the_last_norm(golden):
+    params = tree(golden, "weight")
+    tokens = jax.jit(
+        lambda params: ViT(**SIZES, dropout=1.0).apply(
+            {"params": params},
+            golden["input/images"],
+            train=True,
+            rngs={"dropout": jax.random.key(0)},
+        )
+    )(params)
+    np.testing.assert_array_equal(tokens, np.broadcast_to(params["norm"]["bias"], tokens.shape))
+
+
+def test_weights_start_normal_with_deviation_002_and_biases_at_zero(golden):
+    made = jax.jit(ViT(**SIZES).init)(jax.random.key(0), golden["input/images"])["params"]
+    for path, leaf in jax.tree.leaves_with_path(made):
+        name = path[-1].key
+        if name in ("kernel", "cls_token", "pos_embed"):
+            assert 0.01 < leaf.std() < 0.03, path
+        else:
+            assert (leaf == (1.0 if name == "scale" else 0.0)).all(), path
+
+
 def test_normalise_maps_bytes_to_standard_units():
     images = np.zeros((1, 1, 2, 3), np.uint8)
     images[0, 0, 1] = 255

@@ -33,6 +33,12 @@ def patch_weights(
       direction: "forward" | "backward" | "bidirectional".
       combine: "product" | "sum"; used by "bidirectional" only.
       normalise: "l1" | "softmax" | "minmax" (shifted to 0 before the sum becomes 1).
+
+    Returns:
+      f32[P, N - 1], >= 0, dimensionless.
+
+    Raises:
+      ValueError: an unknown option, or no backward attention where the direction needs it.
     """
     for name, value, allowed in (
         ("direction", direction, DIRECTIONS),
@@ -41,6 +47,8 @@ def patch_weights(
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    if direction != "forward" and backward is None:
+        raise ValueError(f"direction {direction!r} needs the backward attention, got None")
     a = forward.mean(axis=1)
     if direction == "forward":
         raw = a
@@ -54,13 +62,11 @@ def patch_weights(
         return jax.nn.softmax(raw, axis=1)
     if normalise == "minmax":
         raw = raw - raw.min(axis=1, keepdims=True)
-    total = raw.sum(axis=1, keepdims=True)
-    # Dividing by the largest entry first keeps tiny gradients (1e-8) from being lost.
-    peak = jnp.maximum(raw.max(axis=1, keepdims=True), 1e-30)
-    scaled = raw / peak
-    uniform = jnp.full_like(raw, 1 / raw.shape[1])
-    weights = scaled / jnp.maximum(scaled.sum(axis=1, keepdims=True), 1e-30)
-    return jnp.where(total > 0, weights, uniform)
+    # Dividing by the largest entry first keeps tiny gradients from being lost in the sum.
+    peak = jax.lax.stop_gradient(raw.max(axis=1, keepdims=True))
+    some = peak > 0
+    scaled = jnp.where(some, raw / jnp.where(some, peak, 1.0), 1.0)
+    return scaled / scaled.sum(axis=1, keepdims=True)
 
 
 def alignment_loss(
@@ -70,6 +76,7 @@ def alignment_loss(
     form: str,
     temperature: jax.Array,
     positive: jax.Array,
+    present: jax.Array,
 ) -> jax.Array:
     """Returns the loss of each image-phrase pair (LAIP Eq. 10), f32[P].
 
@@ -85,11 +92,14 @@ def alignment_loss(
       temperature: > 0, divides.
       positive: bool[P, P], pairs that are no negatives of each other: same person or equal
         phrase; used by "contrastive". Must be True on the diagonal.
+      present: bool[P], False on rows of padding: they are candidates for no other row, and their
+        own loss is finite and means nothing.
     """
     if form not in ALIGNMENTS:
         raise ValueError(f"form must be one of {', '.join(ALIGNMENTS)}, got {form!r}")
     if form == "contrastive":
-        logits = image @ phrase.T / temperature
+        candidate = present[None, :] | jnp.eye(len(present), dtype=bool)
+        logits = jnp.where(candidate, image @ phrase.T / temperature, -jnp.inf)
         only_positive = jnp.where(positive, logits, -jnp.inf)
         return jax.nn.logsumexp(logits, axis=1) - jax.nn.logsumexp(only_positive, axis=1)
     similarity = (image * phrase).sum(axis=1)

@@ -5,6 +5,8 @@ Form of the retrieval release (models/model_retrieval.py), with identity targets
 
 from functools import partial
 
+import jax
+
 from jaxreid.methods import Method, cosine
 from jaxreid.streams.captions import caption_input
 from jaxreid.streams.image_text import global_alignment, global_settings, init_global_memory
@@ -35,7 +37,7 @@ def make(config) -> Method:
             normalised(batch["image"]),
             batch["tokens"],
             batch["person_id"],
-            rng,
+            jax.random.fold_in(rng, 0),  # the key that LAIP gives this stream: equal numbers
             step,
             triplet=c.triplet,
         )

@@ -9,9 +9,12 @@ from functools import partial
 
 import jax
 
+from jaxreid.losses.local_alignment import ALIGNMENTS, COMBINES, NORMALISES
 from jaxreid.methods import Method, cosine
 from jaxreid.streams.captions import caption_input
 from jaxreid.streams.image_phrase import (
+    REDUCTIONS,
+    WORD_SCORES,
     PhraseSettings,
     masked_language_modelling,
     phrase_alignment,
@@ -28,6 +31,15 @@ from jaxreid.streams.network import (
 
 ATTENTIONS = ("none", "forward", "backward", "bidirectional")
 RECONSTRUCTIONS = ("none", "mpm", "mlm")
+CHOICES = {
+    "attention": ATTENTIONS,
+    "reconstruction": RECONSTRUCTIONS,
+    "word_score": WORD_SCORES,
+    "combine": COMBINES,
+    "normalise": NORMALISES,
+    "alignment": ALIGNMENTS,
+    "reduction": REDUCTIONS,
+}
 
 
 def make(config) -> Method:
@@ -36,20 +48,7 @@ def make(config) -> Method:
     Stages before the last train with L_itc + L_itm only, the last with all losses (Eq. 12).
     """
     c = config.laip
-    for field, allowed in (("attention", ATTENTIONS), ("reconstruction", RECONSTRUCTIONS)):
-        if c[field] not in allowed:
-            raise ValueError(f"laip.{field} must be one of {', '.join(allowed)}, got {c[field]!r}")
-    if not 0 <= c.layer < config.model.bert.cross_depth:
-        raise ValueError(
-            f"laip.layer must be in 0..{config.model.bert.cross_depth - 1}, the cross layers of "
-            f"model.bert.cross_depth, got {c.layer}"
-        )
-    last_layer = config.model.bert.cross_depth - 1
-    if c.attention in ("backward", "bidirectional") and c.layer == last_layer:
-        raise ValueError(
-            f"laip.layer {c.layer} is the last cross layer, where the backward attention is "
-            f"exactly 0; got laip.attention {c.attention!r}"
-        )
+    _check(config)
     captions = caption_input(config, phrases=c.phrases, words=c.reconstruction == "mlm")
     model = make_align_fuse(config, captions.vocabulary)
     normalised = normaliser(config)
@@ -69,7 +68,7 @@ def make(config) -> Method:
     last_stage = len(config.train.epochs) - 1
 
     def loss(params, memory, batch, rng, step, stage):
-        global_rng, phrase_rng, word_rng = jax.random.split(rng, 3)
+        global_rng, phrase_rng, word_rng = (jax.random.fold_in(rng, i) for i in range(3))
         local = stage == last_stage
         value, memory, metrics, seen = global_alignment(
             model,
@@ -126,3 +125,24 @@ def make(config) -> Method:
             init_global_memory, queue_length=c.queue_length, embedding=config.model.embedding
         ),
     )
+
+
+def _check(config) -> None:
+    """Raises ValueError for a field of the section `laip` that cannot be."""
+    c = config.laip
+    for field, allowed in CHOICES.items():
+        if c[field] not in allowed:
+            raise ValueError(f"laip.{field} must be one of {', '.join(allowed)}, got {c[field]!r}")
+    depth = config.model.bert.cross_depth
+    backward = c.attention in ("backward", "bidirectional")
+    if not 0 <= c.layer < depth - backward:
+        raise ValueError(
+            f"laip.layer must be in 0..{depth - 1 - backward} with laip.attention "
+            f"{c.attention!r} and model.bert.cross_depth {depth}"
+            f"{' (in the last layer the backward attention is exactly 0)' if backward else ''}, "
+            f"got {c.layer}"
+        )
+    if c.phrases < 1:
+        raise ValueError(f"laip.phrases must be at least 1, got {c.phrases}")
+    if not 0 < c.mlm_probability < 1:
+        raise ValueError(f"laip.mlm_probability must be in (0, 1), got {c.mlm_probability}")

@@ -124,6 +124,7 @@ def phrase_alignment(
             form=settings.alignment,
             temperature=temperature,
             positive=equal | (person[:, None] == person[None, :]),
+            present=present,
         )
         losses = losses + bidir
         metrics["bidir"] = masked_mean(bidir, present)

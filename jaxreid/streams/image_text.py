@@ -125,7 +125,7 @@ def global_alignment(
       step: i32[], counted from the start of the run; drives the ramps.
       triplet: whether the fusion triplet loss acts.
     """
-    size, mask = images.shape[0], tokens != 0
+    mask = tokens != 0
     names = ("image", "text", "image_m", "text_m", "fuse", "t", "i")
     keys = dict(zip(names, jax.random.split(rng, len(names)), strict=True))
 
@@ -201,14 +201,13 @@ def _matching(
     )  # fmt: skip
     logits = model.apply({"params": params}, fused, method="match")
     positive, negative_text, negative_image = jnp.split(logits, 3)
-    itm = matching_loss(
-        positive,
-        jnp.concatenate([negative_text, negative_image]),
-        jnp.concatenate([text_of.valid, image_of.valid]),
-    )
+    valid = jnp.concatenate([text_of.valid, image_of.valid])
+    itm = matching_loss(positive, jnp.concatenate([negative_text, negative_image]), valid)
     says_match = logits[:, 1] > logits[:, 0]
     right = says_match == (jnp.arange(3 * len(rows)) < len(rows))
-    metrics = {"itm": itm, "itm_accuracy": 100 * right.mean()}  # percent of the pairs
+    counts = jnp.concatenate([jnp.ones(len(rows), bool), valid])
+    # Percent of the pairs of L_itm.
+    metrics = {"itm": itm, "itm_accuracy": 100 * (right & counts).sum() / counts.sum()}
     if not triplet:
         return itm, metrics
     score = TRIPLET_SCORES[settings.triplet_score]

@@ -104,6 +104,7 @@ def training(batch_size: int, epochs: tuple) -> ConfigDict:
     return ConfigDict(dict(
         batch_size=batch_size,  # global
         epochs=epochs,  # of each stage
+        stop_after=0,  # stages after which to stop; the run can be gone on with. 0 = all
         steps_per_epoch=0,  # 0 = once through the data
         log_every=10,  # steps
         evaluate_every=1.0,  # epochs

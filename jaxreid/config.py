@@ -54,6 +54,8 @@ def check(config: ConfigDict, devices: int) -> None:
             f"a positive multiple of the {devices} devices")  # fmt: skip
     _is("train.epochs", tuple(train.epochs), len(train.epochs) > 0 and min(train.epochs) > 0,
         "one positive number a stage")  # fmt: skip
+    _is("train.stop_after", train.stop_after, 0 <= train.stop_after <= len(train.epochs),
+        f"in 0..{len(train.epochs)}, the stages of train.epochs")  # fmt: skip
     for name in ("log_every", "keep"):
         _is(f"train.{name}", train[name], train[name] >= 1, ">= 1")
     for name in ("evaluate_every", "save_every"):

@@ -37,6 +37,7 @@ class Plan(NamedTuple):
     save_every: int
     batch_size: int  # global
     peak_flops: float | None  # of all devices, where known
+    stop: int | None = None  # end of the stage after which to stop; None: the last
 
 
 class Interrupted(Exception):
@@ -60,7 +61,7 @@ def run_loop(
     log: RunLog,
     validate: Callable[[Any], Mapping[str, float]],
 ) -> TrainState:
-    """Trains from the step of `state` to the end of the last stage.
+    """Trains from the step of `state` to the end of the last stage, or to `plan.stop`.
 
     Nothing in a step waits for the device: metrics stay there until the step after a logged one
     has been sent. SIGTERM and SIGINT save the current step and raise; a second one ends the
@@ -80,13 +81,14 @@ def run_loop(
     """
     step = int(state.step)
     total = plan.stages[-1].end
+    stop_step = total if plan.stop is None else plan.stop
     seen = collections.deque(maxlen=plan.log_every + NONFINITE_LIMIT + 2)
     stop = _Stop()
-    meter = _Meter(step, total, plan)
+    meter = _Meter(step, stop_step, plan)
     pending = None
     with stop:
         for number, stage in enumerate(plan.stages):
-            if step >= stage.end:
+            if step >= stage.end or step >= stop_step:
                 continue
             if step == stage.start and number:
                 state = stage.restart(state)
@@ -118,7 +120,8 @@ def run_loop(
                     log.write(step, {f"val/{name}": value for name, value in scores.items()})
                     meter.pause(time.monotonic() - started)
                 signum = stop.asked(step % plan.log_every == 0)
-                if scores is not None or step % plan.save_every == 0 or signum:
+                due = step % plan.save_every == 0 or step == stop_step
+                if scores is not None or due or signum:
                     if pending is not None:
                         _write(log, meter, *pending, seen, batches.wait_seconds)
                         pending = None

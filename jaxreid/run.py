@@ -32,7 +32,14 @@ from jaxreid.train import init_on_mesh, jit_train_step, restart_optimizer
 
 # Sections and fields in which a run and its continuation may differ: they change no number that
 # training computes.
-_FREE = ("data.data_dir", "data.manual_dir", "data.workers", "train.compilation_cache", "eval.")
+_FREE = (
+    "data.data_dir",
+    "data.manual_dir",
+    "data.workers",
+    "train.compilation_cache",
+    "train.stop_after",
+    "eval.",
+)
 # What must be equal to evaluate the weights of a run: these make the network and its inputs.
 _NETWORK = ("method", "image.", "text.", "model.")
 
@@ -54,7 +61,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
       workdir: folder of the run; made if it is missing.
 
     Returns:
-      The contents of results.json.
+      The contents of results.json; nothing if train.stop_after leaves stages to be trained.
 
     Raises:
       ValueError, OSError: what a user can do wrong, in one sentence.
@@ -106,6 +113,10 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         log.close()
     seconds = time.monotonic() - started
     logging.info("trained in %s", clock(seconds))
+    if plan.stop is not None:
+        checkpoints.close()
+        logging.info("stopped after stage %d of %d", config.train.stop_after, len(plan.stages))
+        return {}
     best = checkpoints.best()
     params = _restored_params(checkpoints, best, state)
     checkpoints.close()
@@ -269,6 +280,7 @@ def _plan(config: ConfigDict, method: Method, mesh: Mesh) -> tuple[Plan, Any]:
             )
         )
         start = end
+    last = config.train.stop_after
     plan = Plan(
         stages=tuple(stages),
         log_every=config.train.log_every,
@@ -276,6 +288,7 @@ def _plan(config: ConfigDict, method: Method, mesh: Mesh) -> tuple[Plan, Any]:
         save_every=max(round(config.train.save_every * per_epoch), 1),
         batch_size=config.train.batch_size,
         peak_flops=peak_flops(jax.devices()),
+        stop=stages[last - 1].end if 0 < last < len(stages) else None,
     )
     return plan, first_tx
 

@@ -1,15 +1,25 @@
-"""Rules across the fields of a config, checked before anything is read or allocated."""
+"""Rules for the fields of a config, checked before anything is read or allocated."""
 
 import difflib
+import math
 import os
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
 
+# The words that fields may have, stated where nothing heavy is imported. The modules that give
+# them their meaning have the same lists.
+DATA_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid", "synthpedes")
 DTYPES = ("float32", "bfloat16")
 PERIODS = ("step", "epoch")
 RESAMPLERS = ("bicubic", "bilinear")
 CLEANERS = ("albef", "blip", "none")
+TAGGERS = ("auto", "perceptron", "lexicon")
+RULES = ("albef", "blip", "cada", "keep")  # "nce" needs a temperature that no recipe has yet
+DIRECTIONS = ("text_to_image", "both")
+MISSING = ("error", "skip")
+METRICS = ("R1", "R5", "R10", "mAP", "mINP")
 
 
 def check(config: ConfigDict, devices: int) -> None:
@@ -25,48 +35,119 @@ def check(config: ConfigDict, devices: int) -> None:
       ValueError: names the field, what was got and what is allowed.
       FileNotFoundError: a path that is not there.
     """
-    image, model, train, evaluation = config.image, config.model, config.train, config.eval
-    _one_of("model.dtype", model.dtype, DTYPES)
-    _one_of("optim.period", config.optim.period, PERIODS)
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "methods")
+    methods = sorted(f[:-3] for f in os.listdir(folder) if f[0] != "_" and f.endswith(".py"))
+    _one_of("method", config.method, methods)
+    _is("seed", config.seed, config.seed >= 0, ">= 0")
+    if config.start and not os.path.exists(os.path.expanduser(config.start)):
+        raise FileNotFoundError(f"config.start: no such file or folder: {config.start}")
+    _check_data(config.data)
+    _check_image(config.image, config.model.vit.patch)
+    _check_model(config.model)
+    _check_text(config.text, config.model.bert.max_positions)
+    _check_train(config.train, devices)
+    _check_optim(config.optim, config.train)
+    _check_eval(config.eval, devices)
+
+
+def _check_data(data: ConfigDict) -> None:
+    """Rules of the section `data`."""
+    _one_of("data.name", data.name, DATA_SETS)
+    for name in ("caption_limit", "val_people", "images_per_person", "workers"):
+        _is(f"data.{name}", data[name], data[name] >= 0, ">= 0")
+    manual = data.manual_dir
+    if manual and not os.path.isdir(os.path.expanduser(manual)):
+        raise FileNotFoundError(f"config.data.manual_dir: no such folder: {manual}")
+
+
+def _check_image(image: ConfigDict, patch: int) -> None:
+    """Rules of the section `image` that concern the network; `read_augmentation` has the others."""
     _one_of("image.resize", image.resize, RESAMPLERS)
-    _one_of("text.clean", config.text.clean, CLEANERS)
-    _is("image.size", tuple(image.size), len(image.size) == 2, "height and width")
-    for side in image.size:
-        patch = model.vit.patch
-        _is("image.size", tuple(image.size), side > 0 and side % patch == 0,
-            f"multiples of model.vit.patch {patch}")  # fmt: skip
+    _numbers("image.size", image.size, 2, "height and width")
+    whole = all(isinstance(side, int) and side > 0 and side % patch == 0 for side in image.size)
+    _is("image.size", tuple(image.size), whole, f"positive multiples of model.vit.patch {patch}")
+    for name in ("mean", "std"):
+        _numbers(f"image.{name}", image[name], 3, "one for each of red, green and blue")
+    _is("image.std", tuple(image.std), min(image.std) > 0, "> 0")
+    for name in ("erase_area", "erase_aspect"):
+        _numbers(f"image.{name}", image[name], 2, "lower and upper limit")
+    if not isinstance(image.erase_colour, str):
+        _numbers("image.erase_colour", image.erase_colour, 3, "red, green and blue")
+
+
+def _check_model(model: ConfigDict) -> None:
+    """Rules of the section `model`."""
+    _one_of("model.dtype", model.dtype, DTYPES)
+    _positive("model", model, "embedding")
+    _positive("model.vit", model.vit, "patch", "width", "depth", "heads", "mlp")
+    _positive("model.bert", model.bert, "width", "text_depth", "cross_depth", "heads", "mlp")
     for name in ("vit", "bert"):
         part = model[name]
         _is(f"model.{name}.width", part.width, part.width % part.heads == 0,
             f"a multiple of model.{name}.heads {part.heads}")  # fmt: skip
-    limit = model.bert.max_positions
-    _is("text.max_tokens", config.text.max_tokens, 3 <= config.text.max_tokens <= limit,
-        f"in 3..{limit} (model.bert.max_positions)")  # fmt: skip
-    _is("text.max_phrase_tokens", config.text.max_phrase_tokens,
-        3 <= config.text.max_phrase_tokens <= limit, f"in 3..{limit}")  # fmt: skip
-    for name in ("batch_size",):
-        size = train[name]
-        _is(f"train.{name}", size, size > 0 and size % devices == 0,
-            f"a positive multiple of the {devices} devices")  # fmt: skip
-    for name in ("batch_size", "chunk", "pair_batch"):
-        size = evaluation[name]
-        _is(f"eval.{name}", size, size > 0 and size % devices == 0,
-            f"a positive multiple of the {devices} devices")  # fmt: skip
-    _is("train.epochs", tuple(train.epochs), len(train.epochs) > 0 and min(train.epochs) > 0,
-        "one positive number a stage")  # fmt: skip
+        _share(f"model.{name}.dropout", part.dropout)
+    _share("model.vit.drop_path", model.vit.drop_path)
+
+
+def _check_text(text: ConfigDict, positions: int) -> None:
+    """Rules of the section `text`."""
+    _one_of("text.clean", text.clean, CLEANERS)
+    _one_of("text.tagger", text.tagger, TAGGERS)
+    _positive("text", text, "vocabulary", "max_words", "min_words")
+    for name in ("max_tokens", "max_phrase_tokens"):
+        _is(f"text.{name}", text[name], 3 <= text[name] <= positions,
+            f"in 3..{positions} (model.bert.max_positions)")  # fmt: skip
+
+
+def _check_train(train: ConfigDict, devices: int) -> None:
+    """Rules of the section `train`."""
+    _divided("train.batch_size", train.batch_size, devices)
+    _numbers("train.epochs", train.epochs, None, "one a stage, at least one stage")
+    _is("train.epochs", tuple(train.epochs), min(train.epochs) > 0, "> 0 for each stage")
+    _positive("train", train, "log_every", "keep")
+    for name in ("evaluate_every", "save_every"):
+        _is(f"train.{name}", train[name], 0 < train[name] < math.inf, "> 0 epochs")
+    _is("train.steps_per_epoch", train.steps_per_epoch, train.steps_per_epoch >= 0, ">= 0")
     _is("train.stop_after", train.stop_after, 0 <= train.stop_after <= len(train.epochs),
         f"in 0..{len(train.epochs)}, the stages of train.epochs")  # fmt: skip
-    for name in ("log_every", "keep"):
-        _is(f"train.{name}", train[name], train[name] >= 1, ">= 1")
-    for name in ("evaluate_every", "save_every"):
-        _is(f"train.{name}", train[name], train[name] > 0, "> 0 epochs")
-    _is("optim.accumulate", config.optim.accumulate, config.optim.accumulate >= 1, ">= 1")
-    _is("optim.learning_rate", config.optim.learning_rate, config.optim.learning_rate > 0, "> 0")
-    if config.start and not os.path.exists(os.path.expanduser(config.start)):
-        raise FileNotFoundError(f"config.start: no such file or folder: {config.start}")
-    manual = config.data.manual_dir
-    if manual and not os.path.isdir(os.path.expanduser(manual)):
-        raise FileNotFoundError(f"config.data.manual_dir: no such folder: {manual}")
+
+
+def _check_optim(optim: ConfigDict, train: ConfigDict) -> None:
+    """Rules of the section `optim`; which parameters the groups cover is known later."""
+    _one_of("optim.period", optim.period, PERIODS)
+    _positive("optim", optim, "accumulate")
+    _is("optim.learning_rate", optim.learning_rate, 0 < optim.learning_rate < math.inf, "> 0")
+    for name in ("min_learning_rate", "warmup_learning_rate", "clip_norm"):
+        _is(f"optim.{name}", optim[name], 0 <= optim[name] < math.inf, ">= 0")
+    shortest = min(train.epochs)
+    _is("optim.warmup_epochs", optim.warmup_epochs, 0 <= optim.warmup_epochs < shortest,
+        f"in [0, {shortest}), shorter than each stage of train.epochs")  # fmt: skip
+    for name in ("beta1", "beta2"):
+        _share(f"optim.{name}", optim[name])
+    _is("optim.epsilon", optim.epsilon, 0 < optim.epsilon < math.inf, "> 0")
+    for group in optim.groups:
+        whole = isinstance(group, tuple | list) and len(group) == 3 and isinstance(group[0], str)
+        _is("optim.groups", group, whole and all(_is_number(x) and x >= 0 for x in group[1:]),
+            "groups of (pattern, factor on the rate >= 0, weight decay >= 0)")  # fmt: skip
+        try:
+            re.compile(group[0])
+        except re.error as error:
+            raise ValueError(
+                f"config.optim.groups: pattern {group[0]!r} is no regular expression: {error}"
+            ) from error
+
+
+def _check_eval(evaluation: ConfigDict, devices: int) -> None:
+    """Rules of the section `eval`."""
+    for name in ("batch_size", "chunk", "pair_batch"):
+        _divided(f"eval.{name}", evaluation[name], devices)
+    _positive("eval", evaluation, "query_chunk", "image_chunk", "sheet_queries")
+    _is("eval.top_k", evaluation.top_k, evaluation.top_k >= 0, ">= 0")
+    _one_of("eval.rule", evaluation.rule, RULES)
+    _one_of("eval.token_dtype", evaluation.token_dtype, DTYPES)
+    _one_of("eval.direction", evaluation.direction, DIRECTIONS)
+    _one_of("eval.missing", evaluation.missing, MISSING)
+    _one_of("eval.select", evaluation.select, METRICS)
 
 
 def nearest(name: str, allowed: list[str]) -> str:
@@ -85,13 +166,45 @@ def field_names(config: ConfigDict, prefix: str = "config") -> list[str]:
     return names
 
 
-def _one_of(field: str, value: Any, allowed: tuple) -> None:
+def _one_of(field: str, value: Any, allowed: tuple | list) -> None:
     """Refuses a value that is not in a list."""
     if value not in allowed:
-        raise ValueError(f"config.{field} must be one of {', '.join(allowed)}, got {value!r}")
+        raise ValueError(
+            f"config.{field} must be one of {', '.join(allowed)}, got {value!r}"
+            f"{nearest(value, list(allowed))}"
+        )
 
 
 def _is(field: str, value: Any, holds: bool, allowed: str) -> None:
     """Refuses a value for which a rule does not hold."""
     if not holds:
         raise ValueError(f"config.{field} must be {allowed}, got {value!r}")
+
+
+def _positive(section: str, values: ConfigDict, *names: str) -> None:
+    """Refuses whole numbers below 1."""
+    for name in names:
+        _is(f"{section}.{name}", values[name], values[name] >= 1, ">= 1")
+
+
+def _share(field: str, value: float) -> None:
+    """Refuses what is no share below the whole."""
+    _is(field, value, 0 <= value < 1, "in [0, 1)")
+
+
+def _divided(field: str, value: int, devices: int) -> None:
+    """Refuses a size that does not split over the devices."""
+    _is(field, value, value > 0 and value % devices == 0,
+        f"a positive multiple of the {devices} devices" if devices > 1 else ">= 1")  # fmt: skip
+
+
+def _numbers(field: str, value: Any, count: int | None, meaning: str) -> None:
+    """Refuses what is no tuple of so many finite numbers; None: one or more."""
+    whole = isinstance(value, tuple | list) and (len(value) == count if count else len(value) > 0)
+    _is(field, value, whole and all(_is_number(x) and math.isfinite(x) for x in value),
+        f"{count or ''} numbers, {meaning}".lstrip())  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value counts something."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -3,6 +3,9 @@
 python -m jaxreid.main --config configs/laip.py                       # all on synthpedes
 python -m jaxreid.main --config configs/laip.py:cuhk_pedes --config.data.manual_dir /data
 python -m jaxreid.main --config configs/laip.py --mode evaluate       # a finished run again
+
+Exit codes: 0, 1 (losses not finite, or an error in the program), 2 (what a user can mend, in one
+sentence), 128 + n (stopped by signal n).
 """
 
 import os
@@ -10,7 +13,10 @@ import signal
 import sys
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
+
+from jaxreid.arguments import check_arguments
+from jaxreid.config import check
 
 FLAGS = flags.FLAGS
 MODES = ("train", "evaluate")
@@ -22,6 +28,7 @@ flags.DEFINE_string("coordinator", None, "host:port of process 0, for several pr
 flags.DEFINE_integer("processes", None, "Number of processes; on TPU pods it is found out.")
 flags.DEFINE_integer("process", None, "Number of this process, from 0.")
 flags.DEFINE_bool("distributed", False, "Join a TPU pod or a cluster that jax recognises.")
+flags.DEFINE_bool("traceback", False, "Show where in the program an error was found.")
 
 
 def main(argv: list[str]) -> int:
@@ -30,18 +37,24 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"unknown arguments: {' '.join(argv[1:])}")
     if FLAGS.config is None:
         raise ValueError("--config is missing: give one of configs/*.py")
-    # Imported after the flags are checked: a typo is answered at once.
+    check(FLAGS.config, devices=1)
+    # Imported after flags and fields are checked: a typo is answered at once.
     import jax
 
     from jaxreid import run
+    from jaxreid.loop import Interrupted, NotFinite
 
     if FLAGS.distributed or FLAGS.coordinator:
         jax.distributed.initialize(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
     workdir = FLAGS.workdir or os.path.join("runs", default_name())
-    if FLAGS.mode == "train":
-        run.train(FLAGS.config, workdir)
-    else:
-        run.evaluate(FLAGS.config, workdir)
+    try:
+        (run.train if FLAGS.mode == "train" else run.evaluate)(FLAGS.config, workdir)
+    except Interrupted as stop:
+        _say(f"{stop}; the same command goes on from there")
+        return 128 + stop.signum
+    except NotFinite as error:
+        _say(f"error: {error}")
+        return 1
     return 0
 
 
@@ -54,45 +67,31 @@ def default_name() -> str:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Parses the flags; a config field that does not exist is named with its nearest.
-
-    Raises:
-      ValueError: an unknown or mistyped flag, field or variant; one sentence.
-    """
+    """Parses the flags; raises ValueError or FileNotFoundError, with one sentence."""
+    check_arguments(argv)
     try:
         return FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(_explained(argv, error)) from error
-
-
-def _explained(argv: list[str], error: Exception) -> str:
-    """The error of a flag as one sentence."""
-    from jaxreid.config import field_names, nearest
-
-    config = FLAGS["config"].value if "config" in FLAGS else None
-    if isinstance(config, ConfigDict):
-        known = field_names(config)
-        for argument in argv[1:]:
-            name = argument.lstrip("-").partition("=")[0]
-            if name.startswith("config.") and name not in known:
-                return f"unknown field {name}{nearest(name, known)}"
-    text = str(error.args[0] if error.args else error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(str(error.args[0] if error.args else error)) from error
 
 
 def entry() -> None:
     """The command line: what a user can do wrong ends in one sentence and exit code 2."""
-    if "--traceback" in sys.argv:
-        sys.argv.remove("--traceback")
-        app.run(main, flags_parser=FLAGS)
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_ours_or_warning)
     try:
         app.run(main, flags_parser=parse)
     except (ValueError, OSError) as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        if "--traceback" in sys.argv:  # as text: the flags may be what cannot be read
+            raise
+        _say(f"error: {'; '.join([str(error), *getattr(error, '__notes__', ())])}")
         sys.exit(2)
+    except KeyboardInterrupt:
+        if "--traceback" in sys.argv:
+            raise
+        _say("interrupted; the same command goes on from the last checkpoint, if there is one")
+        sys.exit(128 + signal.SIGINT)
 
 
 def _ours_or_warning(record) -> bool:
@@ -101,15 +100,9 @@ def _ours_or_warning(record) -> bool:
     return record.levelno > logging.converter.STANDARD_INFO or record.pathname.startswith(ours)
 
 
-def _sentence(error: Exception) -> str:
-    """Message of an error with its notes, on one line."""
-    parts = [str(error), *getattr(error, "__notes__", ())]
-    return " ".join("; ".join(parts).split())
-
-
-def signal_code(signum: int) -> int:
-    """Exit code of a run that a signal has stopped, as shells count."""
-    return 128 + int(signal.Signals(signum))
+def _say(text: str) -> None:
+    """The last line of a run that ends early."""
+    sys.stderr.write(f"{' '.join(text.split())}\n")
 
 
 if __name__ == "__main__":

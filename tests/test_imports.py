@@ -16,6 +16,7 @@ ALLOWED = {
     "mesh": set(),
     "optim": set(),
     "config": set(),
+    "arguments": {"config"},
     "checkpoint": set(),
     "devices": set(),
     "files": set(),
@@ -33,7 +34,7 @@ ALLOWED = {
         "checkpoint", "config", "data", "devices", "evaluate", "files", "loop", "mesh", "methods",
         "optim", "results", "runlog", "train",
     },
-    "main": {"config", "loop", "run"},
+    "main": {"arguments", "config", "loop", "run"},
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +34,7 @@ class Checkpoints:
         if best:
             policies.append(
                 checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[best],
+                    get_metric_fn=lambda metrics: _score(metrics, best),
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 )
@@ -46,8 +47,10 @@ class Checkpoints:
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
+                # Without it metrics are not written, and a run that goes on knows no best.
+                best_fn=(lambda metrics: _score(metrics, best)) if best else None,
             ),
-            item_names=(STATE, DATA),
+            handler_registry=_handlers(),
         )
 
     def save(
@@ -72,7 +75,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(dict(data_state))
                 ),
-                metrics=None if metrics is None else {k: float(v) for k, v in metrics.items()},
+                metrics={k: float(v) for k, v in (metrics or {}).items()},
                 force=True,
             )
             if wait:
@@ -155,6 +158,23 @@ class Checkpoints:
         if any(word in str(error) for word in ("No space left", "ENOSPC", "RESOURCE_EXHAUSTED")):
             return full
         return error
+
+
+def _handlers() -> ocp.handlers.DefaultCheckpointHandlerRegistry:
+    """What reads and writes the parts of a checkpoint; named here, since the manager otherwise
+    learns it from the first save and cannot describe what an earlier process has saved."""
+    registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+    state, data = ocp.StandardCheckpointHandler(), ocp.JsonCheckpointHandler()
+    for arguments in (ocp.args.StandardSave, ocp.args.StandardRestore):
+        registry.add(STATE, arguments, state)
+    for arguments in (ocp.args.JsonSave, ocp.args.JsonRestore):
+        registry.add(DATA, arguments, data)
+    return registry
+
+
+def _score(metrics: Mapping[str, float], best: str) -> float:
+    """The metric that chooses the best; a checkpoint saved without one is never better."""
+    return metrics.get(best, -math.inf)
 
 
 def _abstract(x: Any) -> Any:

@@ -1,0 +1,466 @@
+"""Trains LAIP with parts left out, and tabulates the scores (Tables IV and V of the paper).
+
+    python tools/ablation.py --rows albef,bidiratt,mpm,laip --seeds 0,1,2 --out runs/ablation
+
+Takes the config flags of `python -m jaxreid.main` too, for all runs:
+--config configs/laip.py:cuhk_pedes --config.train.epochs="(4,2)". Each row and seed is a run in
+OUT/ROW-seedK with its log in OUT/ROW-seedK.log. The same command goes on where it was stopped:
+finished runs are not run again. OUT/table.md and OUT/table.json are written after each run.
+
+Rows differ in the last stage only, so the stages before it are trained once a seed, in
+OUT/first-seedK, and each row goes on from there; --no-share-first-stage trains every row from
+its start, to the same numbers.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # configs are found from any folder
+
+from jaxreid import main as command_line  # noqa: E402
+from jaxreid.files import write_atomic, write_json  # noqa: E402
+
+_POLL_SECONDS = 0.5
+_SAY_SECONDS = 30
+
+
+class Row(NamedTuple):
+    """A row of Table IV or V: fields of the section `laip`, and what the paper reports."""
+
+    attention: str
+    reconstruction: str
+    triplet: bool
+    published: float  # R@1 on CUHK-PEDES in percent, from weights fine-tuned on COCO
+
+
+ROWS = {
+    "albef": Row("none", "none", False, 66.59),  # Baseline+; 63.87 without COCO
+    "foratt": Row("forward", "none", False, 75.05),
+    "backatt": Row("backward", "none", False, 75.37),
+    "bidiratt": Row("bidirectional", "none", False, 75.52),
+    "mpm": Row("none", "mpm", False, 75.45),
+    "bidiratt+mpm": Row("bidirectional", "mpm", False, 75.15),
+    "laip": Row("bidirectional", "mpm", True, 76.72),
+    "laip-no-mpm": Row("bidirectional", "none", True, 75.21),
+    "laip-mlm": Row("bidirectional", "mlm", True, 76.38),
+}
+# What this tool sets in each run.
+SET_HERE = {
+    "config.seed": "--seeds",
+    "config.train.stop_after": "--share-first-stage",
+    "config.laip.attention": "--rows",
+    "config.laip.reconstruction": "--rows",
+    "config.laip.triplet": "--rows",
+}
+SCORES = ("R1", "mAP")
+
+
+class Job(NamedTuple):
+    """One call of jaxreid.main."""
+
+    name: str  # its folder in OUT
+    flags: list[str]
+    epochs: float  # that it trains
+    done: Path  # exists when it has finished
+    source: Path | None  # finished first stage to go on from
+
+
+def main(arguments: list[str]) -> int:
+    """Runs what is not yet finished, prints the table, returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], allow_abbrev=False,
+        epilog="Other flags are config flags of jaxreid.main, as --config.train.batch_size=32.",
+    )  # fmt: skip
+    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}; all")
+    parser.add_argument("--seeds", default="0", help="comma-separated; 0")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the runs")
+    parser.add_argument("--config", default="configs/laip.py", help="a LAIP recipe")
+    parser.add_argument("--share-first-stage", action=argparse.BooleanOptionalAction, default=True)
+    options, overrides = parser.parse_known_args(arguments)
+    try:
+        rows = _parsed("--rows", options.rows, ROWS.__getitem__, f"of {', '.join(ROWS)}")
+        seeds = _parsed("--seeds", options.seeds, _seed, "whole numbers from 0")
+        config_flags = [f"--config={options.config}", *overrides]
+        config = _config(config_flags)
+        out = options.out
+        with _only_one(out) as lock:
+            _enter(out, config)
+            jobs = make_jobs(
+                out, list(rows), list(seeds), config_flags, tuple(config.train.epochs),
+                share=options.share_first_stage,
+            )  # fmt: skip
+            return _run_all(jobs, out, list(rows), list(seeds), lock)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def make_jobs(
+    out: Path,
+    rows: list[str],
+    seeds: list[int],
+    config_flags: list[str],
+    epochs: tuple,
+    *,
+    share: bool,
+) -> list[Job]:
+    """Returns the runs in the order in which they are to be made: all rows of a seed together.
+
+    Args:
+      out: folder of the runs.
+      rows: of `ROWS`.
+      seeds: of the runs.
+      config_flags: for every run.
+      epochs: of each stage.
+      share: whether the stages before the last are trained once a seed.
+    """
+    share = share and len(epochs) > 1
+    jobs = []
+    for seed in seeds:
+        common = [*config_flags, f"--config.seed={seed}"]
+        first = out / f"first-seed{seed}"
+        if share:
+            flags = [*common, f"--config.train.stop_after={len(epochs) - 1}"]
+            jobs.append(Job(first.name, flags, sum(epochs[:-1]), first / "finished", None))
+        for row in rows:
+            part = ROWS[row]
+            flags = [
+                *common,
+                f"--config.laip.attention={part.attention}",
+                f"--config.laip.reconstruction={part.reconstruction}",
+                f"--config.laip.triplet={part.triplet}",
+            ]
+            name = f"{row}-seed{seed}"
+            done = out / name / "results.json"
+            trained = epochs[-1] if share else sum(epochs)
+            jobs.append(Job(name, flags, trained, done, first if share else None))
+    return jobs
+
+
+def copy_first_stage(source: Path, target: Path) -> None:
+    """Copies a finished first stage to where a row goes on from it, as a whole or not at all.
+
+    config.json stays behind: the row writes its own.
+    """
+    if target.exists():
+        return
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial, ignore=shutil.ignore_patterns("config.json", "finished"))
+    partial.rename(target)
+
+
+def collect(out: Path, rows: list[str], seeds: list[int]) -> list[dict[str, Any]]:
+    """Returns the row of each finished name in the table.
+
+    Scores are in percent: values in the order of "seeds", their mean and their sample standard
+    deviation (None of one). "gain" is final R1 over that of row albef with the same seed.
+    "minutes" are those of training alone, without compilation and evaluation.
+    """
+    table, baseline = [], {}
+    for row in rows:
+        found = {s: r for s in seeds if (r := _results(out / f"{row}-seed{s}")) is not None}
+        if row == "albef":
+            baseline = {s: r["final"]["R1"] for s, r in found.items()}
+        if not found:
+            continue
+        entry = {"row": row, "published_R1": ROWS[row].published, "seeds": list(found)}
+        for block in ("final", "coarse"):
+            for score in SCORES:
+                entry[f"{block}_{score}"] = _spread([r[block][score] for r in found.values()])
+        gains = [r["final"]["R1"] - baseline[s] for s, r in found.items() if s in baseline]
+        entry["gain"] = _spread(gains) if gains else None
+        entry["steps"] = max(r["steps"] for r in found.values())
+        entry["minutes"] = statistics.mean(r["minutes"] for r in found.values())
+        table.append(entry)
+    return table
+
+
+def render(table: list[dict[str, Any]], title: str) -> str:
+    """Returns the table in Markdown."""
+    lines = [
+        f"{title}. Mean ± sample standard deviation over seeds, in percent, on test; gain: final",
+        "R@1 over row albef of the same seed; minutes of training, without compilation and",
+        "evaluation. Published: R@1 on CUHK-PEDES, LAIP Tables IV and V, from weights fine-tuned",
+        "on COCO (albef without: 63.87).",
+        "",
+        "| row | published | R@1 | gain | mAP | coarse R@1 | coarse mAP | seeds | steps | min |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for entry in table:
+        scores = [
+            entry[key] for key in ("final_R1", "gain", "final_mAP", "coarse_R1", "coarse_mAP")
+        ]
+        cells = [
+            entry["row"],
+            f"{entry['published_R1']:.2f}",
+            *map(_shown, scores),
+            ", ".join(map(str, entry["seeds"])),
+            str(entry["steps"]),
+            f"{entry['minutes']:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+class Clock:
+    """Estimates the time left over all jobs from the seconds an epoch that jobs took."""
+
+    def __init__(self):
+        self._rates = {}  # whether the job is a first stage -> seconds an epoch
+
+    def finished(self, job: Job, seconds: float) -> None:
+        """Notes a job of this session."""
+        self._rates[job.done.name] = seconds / job.epochs
+
+    def left(self, job: Job, share: float, elapsed: float, later: list[Job]) -> float | None:
+        """Returns seconds left, None while nothing is known.
+
+        Args:
+          job: the one that runs.
+          share: of its steps that are done, in [0, 1].
+          elapsed: seconds since it began.
+          later: the jobs after it.
+        """
+        rates = dict(self._rates)
+        if share > 0.02:
+            rates[job.done.name] = elapsed / (share * job.epochs)
+        if not rates:
+            return None
+        other = max(rates.values())
+        own = rates.get(job.done.name, other) * job.epochs * (1 - share)
+        return own + sum(rates.get(j.done.name, other) * j.epochs for j in later)
+
+
+def _run_all(jobs: list[Job], out: Path, rows: list[str], seeds: list[int], lock: int) -> int:
+    """Runs the jobs one after the other; the exit code."""
+    todo = [job for job in jobs if not job.done.exists()]
+    print(f"{len(jobs)} runs, {len(jobs) - len(todo)} of them finished before", flush=True)
+    clock, failed = Clock(), []
+    write_table(out, rows, seeds)
+    with _Stop() as stop:
+        for i, job in enumerate(todo):
+            if job.source is not None and not (job.source / "finished").exists():
+                failed.append(job.name)
+                print(f"{job.name}: left out, as {job.source.name} has failed", flush=True)
+                continue
+            if job.source is not None:
+                copy_first_stage(job.source, out / job.name)
+            started = time.monotonic()
+            code = _run_one(job, out, todo[i + 1 :], clock, stop, lock)
+            if stop.signum:
+                print(f"stopped during {job.name}; the same command goes on from there")
+                return 128 + stop.signum
+            if code == 0 and job.done.name == "finished":
+                write_atomic(job.done, b"")
+            if code or not job.done.exists():
+                failed.append(job.name)
+                log = out / f"{job.name}.log"
+                print(f"{job.name}: failed with exit code {code}: {_last_line(log)} ({log})")
+                continue
+            clock.finished(job, time.monotonic() - started)
+            write_table(out, rows, seeds)
+    print("\n" + (out / "table.md").read_text())
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def _run_one(job: Job, out: Path, later: list[Job], clock: Clock, stop: "_Stop", lock: int) -> int:
+    """Runs a job in a process of its own and reports on it; the exit code of the process."""
+    path = out / f"{job.name}.log"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_python_path())}
+    command = [sys.executable, "-m", "jaxreid.main", f"--workdir={out / job.name}", *job.flags]
+    started = said = time.monotonic()
+    with open(path, "ab") as log:
+        begin = log.tell()
+        # A session of its own: Ctrl-C reaches it once, through `stop`. It holds the lock too.
+        child = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=(lock,),
+            start_new_session=True,
+        )  # fmt: skip
+    print(f"{job.name}: begins, {len(later)} more after it", flush=True)
+    with stop.passed_to(child):
+        while child.poll() is None:
+            time.sleep(_POLL_SECONDS)
+            if time.monotonic() - said >= _SAY_SECONDS:
+                said = time.monotonic()
+                step, total, share = progress(path.read_bytes()[begin:].decode(errors="replace"))
+                left = clock.left(job, share, said - started, later)
+                shown = "not known yet" if left is None else _hours(left)
+                print(f"{job.name}: step {step}/{total}, left over all: {shown}", flush=True)
+    return child.returncode
+
+
+def progress(log: str) -> tuple[int, int, float]:
+    """Returns step, last step and share of the steps of this process done, from its log."""
+    steps = re.findall(r"step (\d+)/(\d+) ", log)
+    start = re.findall(r"going on from step (\d+) of", log)
+    begin = int(start[-1]) if start else 0
+    if not steps:
+        return begin, 0, 0.0
+    step, total = map(int, steps[-1])
+    return step, total, (step - begin) / max(total - begin, 1)
+
+
+def write_table(out: Path, rows: list[str], seeds: list[int]) -> None:
+    """Writes table.md and table.json of what has finished."""
+    table = collect(out, rows, seeds)
+    data = json.loads((out / "config.json").read_text())["data"]
+    title = "-".join(filter(None, (data["name"], data["variant"])))
+    write_json(out / "table.json", {"data": title, "rows": table})
+    write_atomic(out / "table.md", render(table, title).encode())
+
+
+class _Stop:
+    """Passes SIGINT, SIGTERM and SIGHUP on to the running child, which then saves its state."""
+
+    def __init__(self):
+        self.signum = 0
+        self._child = None
+        self._old = {}
+
+    def __enter__(self):
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._old[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, *exc):
+        for signum, handler in self._old.items():
+            signal.signal(signum, handler)
+
+    @contextlib.contextmanager
+    def passed_to(self, child: subprocess.Popen) -> Iterator[None]:
+        """Signals go to the child in this context."""
+        self._child = child
+        if self.signum:  # it came before there was a child
+            child.send_signal(signal.SIGTERM)
+        yield
+        self._child = None
+
+    def _note(self, signum, frame):
+        self.signum = signum
+        if self._child is not None:
+            self._child.send_signal(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _only_one(out: Path) -> Iterator[int]:
+    """Keeps a second ablation, or a child that has outlived its parent, out of a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"--out: an ablation is running in {out}") from None
+        yield file.fileno()
+
+
+def _config(flags: list[str]) -> Any:
+    """The config of the flags, checked as far as it concerns all runs."""
+    for flag in flags:
+        field = flag.lstrip("-").partition("=")[0]
+        if not flag.startswith("--config"):
+            raise ValueError(f"unknown argument {flag!r}; config fields are given as --config.X=Y")
+        if field in SET_HERE:
+            raise ValueError(f"--{field} cannot be given: {SET_HERE[field]} sets it")
+    command_line.parse(["ablation", *flags])
+    config = command_line.FLAGS.config
+    if config.method != "laip":
+        raise ValueError(f"--config must be a recipe of laip, got one of {config.method}")
+    return config
+
+
+def _enter(out: Path, config: Any) -> None:
+    """Notes the config that all runs of a folder share, or checks that it is the one noted."""
+    path, text = out / "config.json", config.to_json_best_effort()
+    if not path.exists():
+        write_json(path, json.loads(text))
+        return
+    saved, given = json.loads(path.read_text()), json.loads(text)
+    if saved != given:
+        from jaxreid.checkpoint import config_difference  # imports jax
+
+        different = "; ".join(config_difference(saved, given))
+        raise ValueError(f"{out} holds an ablation of another config: {different}")
+
+
+def _parsed(name: str, text: str, check, allowed: str) -> dict:
+    """{item as checked: None} of a comma-separated flag, in its order, without repetition."""
+    items = {}
+    for item in text.split(","):
+        try:
+            value = check(item)
+        except (KeyError, ValueError):
+            raise ValueError(f"{name} must be {allowed}, got {item!r}") from None
+        items[item if isinstance(value, Row) else value] = None
+    return items
+
+
+def _seed(text: str) -> int:
+    """A number of --seeds."""
+    if int(text) < 0:
+        raise ValueError(text)
+    return int(text)
+
+
+def _results(folder: Path) -> dict[str, Any] | None:
+    """Scores, steps and minutes of a finished run, None of another."""
+    if not (folder / "results.json").exists():
+        return None
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {
+        **json.loads((folder / "results.json").read_text()),
+        "steps": max(line["step"] for line in lines),
+        "minutes": sum(line.get("seconds", 0) for line in lines) / 60,
+    }
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    """Values with their mean and sample standard deviation."""
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"values": values, "mean": statistics.mean(values), "deviation": deviation}
+
+
+def _shown(spread: dict[str, Any] | None) -> str:
+    """A cell of the table."""
+    if spread is None:
+        return "-"
+    if spread["deviation"] is None:
+        return f"{spread['mean']:.2f}"
+    return f"{spread['mean']:.2f} ± {spread['deviation']:.2f}"
+
+
+def _python_path() -> list[str]:
+    """The folders that a child finds `jaxreid` and `configs` in."""
+    return [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+
+
+def _last_line(path: Path) -> str:
+    """What a failed process said last."""
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"
+
+
+def _hours(seconds: float) -> str:
+    """h:mm:ss."""
+    seconds = round(seconds)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

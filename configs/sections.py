@@ -60,6 +60,7 @@ def small_model() -> ConfigDict:
     return ConfigDict(dict(
         dtype="float32",
         embedding=128,
+        init_std=0.06,  # of start weights; narrow networks do not leave the start with 0.02
         vit=dict(patch=16, width=128, depth=4, heads=4, mlp=512, drop_path=0.0, dropout=0.0),
         bert=dict(
             width=128, text_depth=2, cross_depth=2, heads=4, mlp=512, max_positions=64, dropout=0.0
@@ -72,6 +73,7 @@ def base_model() -> ConfigDict:
     return ConfigDict(dict(
         dtype="bfloat16",
         embedding=256,
+        init_std=0.02,  # of start weights: BERT, timm
         vit=dict(patch=16, width=768, depth=12, heads=12, mlp=3072, drop_path=0.0, dropout=0.0),
         bert=dict(
             width=768, text_depth=6, cross_depth=6, heads=12, mlp=3072, max_positions=512,
@@ -143,7 +145,7 @@ def albef_losses() -> ConfigDict:
     """ITC and ITM of ALBEF (retrieval release); LAIP adds to them."""
     return ConfigDict(dict(
         temperature=0.07,  # start value; learnt
-        temperature_limits=(0.0, float("inf")),  # BLIP clips to (0.001, 0.5), ALBEF does not
+        temperature_limits=(0.0, 1000.0),  # no clip, as ALBEF; BLIP clips to (0.001, 0.5)
         momentum=0.995,
         queue_length=65536,
         alpha=0.4,  # share of soft labels

@@ -13,7 +13,6 @@ from flax.typing import Dtype
 from jaxreid.models.attention import Attention, Mlp
 
 _LAYER_NORM_EPSILON = 1e-12  # BERT's; timm's ViT uses 1e-6
-_INIT = nn.initializers.normal(0.02)
 
 
 class TextEncoder(nn.Module):
@@ -30,6 +29,7 @@ class TextEncoder(nn.Module):
     max_positions: int = 512
     dropout: float = 0.1
     token_types: int = 2
+    init_std: float = 0.02  # of normal start weights; see ViT
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -57,12 +57,15 @@ class TextEncoder(nn.Module):
             self.max_positions,
             self.token_types,
             self.dropout,
+            self.init_std,
             self.dtype,
             name="embeddings",
         )
         hidden = embeddings(tokens, train=train)
         for i in range(self.depth):
-            layer = Layer(self.heads, self.mlp, self.dropout, self.dtype, name=f"layer_{i}")
+            layer = Layer(
+                self.heads, self.mlp, self.dropout, self.init_std, self.dtype, name=f"layer_{i}"
+            )
             hidden, _ = layer(hidden, mask, train=train)
         return hidden
 
@@ -78,6 +81,7 @@ class CrossEncoder(nn.Module):
     heads: int = 12
     mlp: int = 3072
     dropout: float = 0.1
+    init_std: float = 0.02
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -133,7 +137,9 @@ class CrossEncoder(nn.Module):
             raise ValueError(f"tap_layer must be in 0..{self.depth - 1}, got {tap_layer}")
         tapped = None
         for i in range(self.depth):
-            layer = Layer(self.heads, self.mlp, self.dropout, self.dtype, name=f"layer_{i}")
+            layer = Layer(
+                self.heads, self.mlp, self.dropout, self.init_std, self.dtype, name=f"layer_{i}"
+            )
             hidden, weights = layer(
                 hidden,
                 mask,
@@ -161,6 +167,7 @@ class Embeddings(nn.Module):
     max_positions: int
     token_types: int
     dropout: float
+    init_std: float
     dtype: Dtype
 
     @nn.compact
@@ -171,7 +178,8 @@ class Embeddings(nn.Module):
             raise ValueError(f"at most max_positions = {self.max_positions} tokens, got {length}")
 
         def table(rows: int, name: str) -> nn.Embed:
-            return nn.Embed(rows, self.width, embedding_init=_INIT, name=name)
+            init = nn.initializers.normal(self.init_std)
+            return nn.Embed(rows, self.width, embedding_init=init, name=name)
 
         hidden = table(self.vocabulary, "word_embeddings")(tokens)
         hidden = hidden + table(self.max_positions, "position_embeddings")(jnp.arange(length)[None])
@@ -192,6 +200,7 @@ class Layer(nn.Module):
     heads: int
     mlp: int
     dropout: float
+    init_std: float
     dtype: Dtype
 
     @nn.compact
@@ -217,8 +226,10 @@ class Layer(nn.Module):
             branch = nn.Dropout(self.dropout, deterministic=not train)(branch)
             return _norm(name)(hidden + branch).astype(self.dtype)
 
+        init = nn.initializers.normal(self.init_std)
+
         def attention(name: str) -> Attention:
-            return Attention(self.heads, _INIT, self.dropout, self.dtype, name=name)
+            return Attention(self.heads, init, self.dropout, self.dtype, name=name)
 
         rows = hidden[:, :1] if first_only else hidden
         branch, _ = attention("attention")(rows, hidden, mask, train=train)
@@ -234,7 +245,7 @@ class Layer(nn.Module):
                 train=train,
             )
             hidden = add(hidden, branch, "crossattention_norm")
-        branch = Mlp(self.mlp, _INIT, self.dtype, name="mlp")(hidden)
+        branch = Mlp(self.mlp, init, self.dtype, name="mlp")(hidden)
         return add(hidden, branch, "mlp_norm"), weights
 
 
@@ -246,6 +257,7 @@ class MLMHead(nn.Module):
 
     width: int
     vocabulary: int
+    init_std: float = 0.02
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -267,7 +279,12 @@ class MLMHead(nn.Module):
                 f"hidden must be [..., {self.width}] and embedding "
                 f"{(self.vocabulary, self.width)}, got {hidden.shape} and {embedding.shape}"
             )
-        dense = nn.Dense(self.width, dtype=self.dtype, kernel_init=_INIT, name="dense")
+        dense = nn.Dense(
+            self.width,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.normal(self.init_std),
+            name="dense",
+        )
         hidden = _norm("norm")(nn.gelu(dense(hidden), approximate=False))
         bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
         logits = jnp.einsum(

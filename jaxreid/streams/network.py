@@ -32,6 +32,7 @@ def make_align_fuse(config, vocabulary: int) -> AlignFuse:
             mlp=m.vit.mlp,
             drop_path=m.vit.drop_path,
             dropout=m.vit.dropout,
+            init_std=m.init_std,
             dtype=dtype,
         ),
         text=TextEncoder(
@@ -42,6 +43,7 @@ def make_align_fuse(config, vocabulary: int) -> AlignFuse:
             mlp=m.bert.mlp,
             max_positions=m.bert.max_positions,
             dropout=m.bert.dropout,
+            init_std=m.init_std,
             dtype=dtype,
         ),
         cross=CrossEncoder(
@@ -50,9 +52,10 @@ def make_align_fuse(config, vocabulary: int) -> AlignFuse:
             heads=m.bert.heads,
             mlp=m.bert.mlp,
             dropout=m.bert.dropout,
+            init_std=m.init_std,
             dtype=dtype,
         ),
-        mlm=MLMHead(m.bert.width, vocabulary, dtype),
+        mlm=MLMHead(m.bert.width, vocabulary, m.init_std, dtype),
         embedding=m.embedding,
     )
 

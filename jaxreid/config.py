@@ -55,6 +55,13 @@ def _check_data(data: ConfigDict) -> None:
     _one_of("data.name", data.name, DATA_SETS)
     for name in ("caption_limit", "val_people", "images_per_person", "workers"):
         _is(f"data.{name}", data[name], data[name] >= 0, ">= 0")
+    if data.name == "synthpedes":
+        given = (data.manual_dir, data.allow_partial, data.val_people)
+        _is("data.manual_dir, .allow_partial and .val_people", given, not any(given),
+            "'', False and 0 for synthpedes, which is rendered")  # fmt: skip
+    else:
+        _is("data.variant", data.variant, not data.variant,
+            f"'' for {data.name}: synthpedes alone has variants")  # fmt: skip
     manual = data.manual_dir
     if manual and not os.path.isdir(os.path.expanduser(manual)):
         raise FileNotFoundError(f"config.data.manual_dir: no such folder: {manual}")

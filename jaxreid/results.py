@@ -1,5 +1,6 @@
 """The result files of a run: results.json, rankings.npz and ranks.png."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -38,6 +39,9 @@ def write(
 ) -> None:
     """Writes the files, and the scores to the log.
 
+    NAME.json is written last and taken away first: where it is, the others are of the same
+    evaluation.
+
     Args:
       workdir: folder of the run.
       name: "results", or another for another data set; ranks and rankings are named alike.
@@ -45,9 +49,28 @@ def write(
       ranked: of the split.
       split: the test split.
       queries: rows of the sheet.
+
+    Raises:
+      OSError: a file cannot be written; names it.
     """
+    whole = os.path.join(workdir, f"{name}.json")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(whole)
+    try:
+        _write_files(workdir, name.removeprefix("results"), out, ranked, split, queries)
+        write_json(whole, out)
+    except OSError as error:
+        raise OSError(f"{whole} could not be written, nor all beside it: {error}") from error
+    for block in ("chance", "coarse", "final"):
+        scores = " ".join(f"{k} {v:.2f}" for k, v in out[block].items())
+        logging.info("%-6s %s", block, scores)
+
+
+def _write_files(
+    workdir: str, suffix: str, out: dict[str, Any], ranked: Evaluation, split: Split, queries: int
+) -> None:
+    """Writes rankings and ranks."""
     pairs = caption_pairs(split)
-    suffix = name.removeprefix("results")
     captions = [split.captions[i][j] for i, j in pairs]
     write_npz(
         os.path.join(workdir, f"rankings{suffix}.npz"),
@@ -71,7 +94,3 @@ def write(
     title = sheet_title(f"{split.data_set} {split.split}", out)
     sheet = ranks_sheet(title, rows, split.images, split.person_id, top=10)
     save_sheet(os.path.join(workdir, f"ranks{suffix}.png"), sheet)
-    write_json(os.path.join(workdir, f"{name}.json"), out)  # last: it says that all is written
-    for block in ("chance", "coarse", "final"):
-        scores = " ".join(f"{k} {v:.2f}" for k, v in out[block].items())
-        logging.info("%-6s %s", block, scores)

@@ -1,32 +1,29 @@
 """One run in a folder: data, tokenizer, method, training and evaluation wired together."""
 
-import importlib
 import json
 import os
 import time
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxreid import optim, results
 from jaxreid.checkpoint import Checkpoints, config_difference
-from jaxreid.config import check, nearest
+from jaxreid.config import check
 from jaxreid.data import pipeline
-from jaxreid.data.dataset import open_split
-from jaxreid.data.records import Split, caption_pairs
-from jaxreid.data.text import train_tokenizer
+from jaxreid.data.records import Split
 from jaxreid.devices import peak_flops
 from jaxreid.evaluate import Evaluation, Items, Settings
 from jaxreid.evaluate import evaluate as rank_and_score
 from jaxreid.files import write_json
 from jaxreid.loop import Plan, Stage, run_loop
-from jaxreid.mesh import make_mesh, put_batch, replicated
+from jaxreid.mesh import put_batch, replicated
 from jaxreid.methods import Method
+from jaxreid.parts import Parts, assemble
 from jaxreid.runlog import RunLog, clock
 from jaxreid.train import init_on_mesh, jit_train_step, restart_optimizer
 
@@ -44,15 +41,6 @@ _FREE = (
 _NETWORK = ("method", "image.", "text.", "model.")
 
 
-class _Parts(NamedTuple):
-    """What training and evaluation both need."""
-
-    config: ConfigDict  # resolved: tokenizer and steps_per_epoch are set
-    method: Method
-    mesh: Mesh
-    split: Any  # name -> Split
-
-
 def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Trains, or goes on with a run that was stopped; then evaluates the best checkpoint on test.
 
@@ -68,14 +56,16 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """
     started = time.monotonic()
     check(config, jax.device_count())
-    _enter(config, workdir)
-    parts = _assemble(config, workdir)
+    begun = _enter(config, workdir)
+    parts = assemble(config, os.path.join(workdir, "tokenizer"), learn=not begun)
     config, method, mesh = parts.config, parts.method, parts.mesh
-    split = parts.split("train")
-    source = pipeline.Pairs(split, _tokenized(method, split))
-    checkpoints = _checkpoints(config, workdir)
+    source = pipeline.Pairs(parts.split("train"), parts.texts("train"))
+    # What would stop the run at its end stops it here.
+    _check_ranked(parts, "val", config.eval.top_k if config.eval.rerank_val else 0)
+    _check_ranked(parts, "test", config.eval.top_k)
     plan, first_tx = _plan(config, method, mesh)
     start = _start(config)
+    checkpoints = _checkpoints(config, workdir)
     step = checkpoints.latest() or 0
     if step:
         abstract = jax.eval_shape(partial(init_on_mesh, method, first_tx, mesh, config.seed, start))
@@ -136,20 +126,18 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
       FileNotFoundError: there is no run in workdir.
       ValueError: the network of the config is not the run's.
     """
-    path = os.path.join(workdir, "config.json")
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"no run in {workdir}: {path} is missing")
-    with open(path) as file:
-        saved = json.load(file)
+    check(config, jax.device_count())
+    saved = _saved(workdir)
     different = _differences(saved, config, only=_NETWORK)
     if different:
         raise ValueError(f"the run in {workdir} is of another config: {'; '.join(different)}")
-    parts = _assemble(config, workdir)
+    if not _has_checkpoint(workdir):
+        raise FileNotFoundError(f"no checkpoint in {workdir}/checkpoints: nothing was trained")
+    parts = assemble(_with_training_of(saved, config), f"{workdir}/tokenizer", learn=False)
+    _check_ranked(parts, "test", config.eval.top_k)
     method, mesh = parts.method, parts.mesh
     checkpoints = _checkpoints(config, workdir)
     best = checkpoints.best()
-    if best is None:
-        raise FileNotFoundError(f"no checkpoint in {workdir}/checkpoints")
     _, tx = _plan(parts.config, method, mesh)
     abstract = jax.eval_shape(partial(init_on_mesh, method, tx, mesh, config.seed))
     abstract = jax.tree.map(
@@ -164,20 +152,57 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     return _finish(parts, params, workdir, "results" if same else f"results-{other}", {}, best)
 
 
-def _enter(config: ConfigDict, workdir: str) -> None:
-    """Makes the folder of a run, or checks that what was trained there is this run."""
-    path = os.path.join(workdir, "config.json")
-    begun = os.path.isdir(os.path.join(workdir, "checkpoints"))
-    if begun and os.path.exists(path):
-        with open(path) as file:
-            different = _differences(json.load(file), config, free=_FREE)
+def _with_training_of(saved: dict[str, Any], config: ConfigDict) -> ConfigDict:
+    """The config with how the run was trained, which shapes its checkpoints, from the run."""
+    config = config.copy_and_resolve_references().unlock()
+    for section in ("train", "optim", config.method):
+        config[section] = ConfigDict(saved[section])
+    # The train split of this data set may not even exist; no schedule is used.
+    config.train.steps_per_epoch = config.train.steps_per_epoch or 1
+    return config
+
+
+def _enter(config: ConfigDict, workdir: str) -> bool:
+    """Makes the folder of a run, or checks that what was trained there is this run.
+
+    Returns whether something was.
+    """
+    if os.path.exists(workdir) and not os.path.isdir(workdir):
+        raise ValueError(f"--workdir must be a folder, got a file: {workdir}")
+    begun = _has_checkpoint(workdir)
+    if begun:
+        different = _differences(_saved(workdir), config, free=_FREE)
         if different:
             raise ValueError(
                 f"{workdir} holds a run of another config: {'; '.join(different)}; "
                 "give another --workdir"
             )
     elif jax.process_index() == 0:
-        write_json(path, json.loads(config.to_json_best_effort()))
+        write_json(_config_file(workdir), json.loads(config.to_json_best_effort()))
+    return begun
+
+
+def _has_checkpoint(workdir: str) -> bool:
+    """Whether a step was saved; orbax names a folder by its step once it is whole."""
+    folder = os.path.join(workdir, "checkpoints")
+    return os.path.isdir(folder) and any(name.isdigit() for name in os.listdir(folder))
+
+
+def _config_file(workdir: str) -> str:
+    """Where the config of a run is kept."""
+    return os.path.join(workdir, "config.json")
+
+
+def _saved(workdir: str) -> dict[str, Any]:
+    """The config of the run in a folder."""
+    path = _config_file(workdir)
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no run in {workdir}: {path} is missing") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
 
 
 def _differences(saved: dict, config: ConfigDict, *, only=("",), free=()) -> list[str]:
@@ -188,65 +213,6 @@ def _differences(saved: dict, config: ConfigDict, *, only=("",), free=()) -> lis
         for line in config_difference(saved, given)
         if line.startswith(only) and not line.startswith(free or "\0")
     ]
-
-
-def _assemble(config: ConfigDict, workdir: str) -> _Parts:
-    """Data, tokenizer and method of a config; the config with what depends on the data set."""
-    check(config, jax.device_count())
-    config = config.copy_and_resolve_references().unlock()
-    if config.train.compilation_cache:
-        cache = os.path.join(os.path.expanduser(config.data.data_dir), "compiled")
-        jax.config.update("jax_compilation_cache_dir", cache)
-    opened = {}
-
-    def split(name: str) -> Split:
-        if name not in opened:
-            opened[name] = open_split(
-                config.data.name,
-                name,
-                data_dir=os.path.expanduser(config.data.data_dir),
-                manual_dir=os.path.expanduser(config.data.manual_dir) or None,
-                variant=config.data.variant or None,
-                allow_partial=config.data.allow_partial,
-                caption_limit=config.data.caption_limit or None,
-                val_people=config.data.val_people,
-            )
-        return opened[name]
-
-    if not config.text.tokenizer:
-        folder = os.path.join(workdir, "tokenizer")
-        if not os.path.exists(folder):
-            captions = [text for texts in split("train").captions for text in texts]
-            train_tokenizer(captions, config.text.vocabulary, folder)
-        config.text.tokenizer = folder
-    if not config.train.steps_per_epoch:
-        pairs = len(caption_pairs(split("train")))
-        config.train.steps_per_epoch = pipeline.steps_per_epoch(pairs, config.train.batch_size)
-    try:
-        module = importlib.import_module(f"jaxreid.methods.{config.method}")
-    except ModuleNotFoundError as error:
-        if error.name != f"jaxreid.methods.{config.method}":
-            raise
-        folder = os.path.join(os.path.dirname(__file__), "methods")
-        known = sorted(f[:-3] for f in os.listdir(folder) if f[0] != "_" and f.endswith(".py"))
-        raise ValueError(
-            f"config.method must be one of {', '.join(known)}, got {config.method!r}"
-            f"{nearest(config.method, known)}"
-        ) from error
-    return _Parts(config, module.make(config), make_mesh(), split)
-
-
-def _tokenized(method: Method, split: Split) -> dict[str, np.ndarray]:
-    """Arrays with a row for each (image, caption) of a split."""
-    captions = [text for texts in split.captions for text in texts]
-    started = time.monotonic()
-    texts = method.tokenize(captions)
-    seconds = time.monotonic() - started
-    logging.info(
-        "%s %s: %d captions of %d images tokenized in %.1f s",
-        split.data_set, split.split, len(captions), len(split.files), seconds,
-    )  # fmt: skip
-    return texts
 
 
 def _checkpoints(config: ConfigDict, workdir: str) -> Checkpoints:
@@ -303,7 +269,27 @@ def _start(config: ConfigDict) -> None:
     logging.info("no start weights: all parameters start from random")
 
 
-def _ranked(parts: _Parts, params: Any, split: Split, top_k: int) -> Evaluation:
+def _check_ranked(parts: Parts, name: str, top_k: int) -> None:
+    """Opens and tokenizes a split that will be ranked."""
+    if (
+        name == "val"
+        and parts.config.data.name == "icfg_pedes"
+        and not parts.config.data.val_people
+    ):
+        raise ValueError(
+            "config.data.val_people must be > 0 to train on icfg_pedes: it has no val split, by "
+            "which the best checkpoint is chosen; so many people of train are held out as val"
+        )
+    gallery = len(parts.split(name).files)
+    if top_k > gallery:
+        raise ValueError(
+            f"config.eval.top_k must be in 0..{gallery}, the {name} gallery of "
+            f"{parts.config.data.name}, got {top_k}"
+        )
+    parts.texts(name)
+
+
+def _ranked(parts: Parts, params: Any, split: Split, top_k: int) -> Evaluation:
     """Ranks the images of a split for each of its captions."""
     config, method = parts.config, parts.method
     e = config.eval
@@ -315,7 +301,7 @@ def _ranked(parts: _Parts, params: Any, split: Split, top_k: int) -> Evaluation:
         process_count=jax.process_count(),
         threads=2,
     )
-    captions = pipeline.Captions(split, _tokenized(method, split))
+    captions = pipeline.Captions(split, parts.texts(split.split))
     queries = Items((b for b, _ in batch(captions)), split.person_id[captions.image_id])
     images = Items((b["image"] for b, _ in batch(pipeline.Images(split))), split.person_id)
     settings = Settings(
@@ -333,7 +319,7 @@ def _ranked(parts: _Parts, params: Any, split: Split, top_k: int) -> Evaluation:
     return rank_and_score(method, params, queries, images, parts.mesh, settings)
 
 
-def _validate(parts: _Parts, params: Any) -> dict[str, float]:
+def _validate(parts: Parts, params: Any) -> dict[str, float]:
     """Scores on val, by which the best checkpoint is chosen."""
     e = parts.config.eval
     ranked = _ranked(parts, params, parts.split("val"), e.top_k if e.rerank_val else 0)
@@ -349,7 +335,7 @@ def _restored_params(checkpoints: Checkpoints, step: int, template: Any) -> Any:
 
 
 def _finish(
-    parts: _Parts, params: Any, workdir: str, name: str, seconds: dict, step: int
+    parts: Parts, params: Any, workdir: str, name: str, seconds: dict, step: int
 ) -> dict[str, Any]:
     """Ranks the test split and writes the results of a run."""
     split = parts.split("test")

@@ -30,9 +30,10 @@ ALLOWED = {
     "runlog": {"files"},
     "train": {"methods", "mesh"},
     "loop": {"train", "checkpoint", "data", "mesh", "runlog"},
+    "parts": {"data", "mesh", "methods"},
     "run": {
         "checkpoint", "config", "data", "devices", "evaluate", "files", "loop", "mesh", "methods",
-        "optim", "results", "runlog", "train",
+        "optim", "parts", "results", "runlog", "train",
     },
     "main": {"arguments", "config", "loop", "run"},
 }  # fmt: skip

@@ -224,13 +224,15 @@ def _prepare(
         return directory
     logging.info("preparing %s in %s; this is done once", name, directory)
     builder = builder_class(data_dir=str(data_dir), config=config)
+    tfds.disable_progress_bar()  # the log says how far it is, also where there is no terminal
     try:
-        builder.download_and_prepare(
-            file_format="array_record",
-            download_config=tfds.download.DownloadConfig(
-                manual_dir=manual_dir, try_download_gcs=False
-            ),
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # announces a download that is none
+            builder.download_and_prepare(
+                file_format="array_record",
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=manual_dir, try_download_gcs=False
+                ),
+            )
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError on a full disk
         # Another process may have prepared the same meanwhile: then its folder is as good.
         if directory.is_dir():

@@ -48,7 +48,10 @@ def caption_input(config, *, phrases: int, words: bool) -> CaptionInput:
       image_id, words, and phrase_tokens, phrase_words i32[R, Lp] of R phrases drawn for the step.
     """
     text = config.text
-    tokenizer = load_tokenizer(text.tokenizer)
+    try:
+        tokenizer = load_tokenizer(text.tokenizer)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"config.text.tokenizer: {error}") from error
     if tokenizer.pad_id != 0:
         raise ValueError(
             f"config.text.tokenizer {text.tokenizer!r}: [PAD] must have id 0, "

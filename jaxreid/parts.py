@@ -1,0 +1,99 @@
+"""Data, vocabulary, method and mesh of a config: what training and evaluation both need."""
+
+import functools
+import importlib
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxreid.data import pipeline
+from jaxreid.data.dataset import open_split
+from jaxreid.data.records import Split, caption_pairs
+from jaxreid.data.text import train_tokenizer
+from jaxreid.mesh import make_mesh
+from jaxreid.methods import Method
+
+
+class Parts(NamedTuple):
+    """What a config stands for."""
+
+    config: ConfigDict  # resolved: tokenizer and steps_per_epoch are set
+    method: Method
+    mesh: Mesh
+    split: Callable[[str], Split]  # by name; opened once
+    texts: Callable[[str], dict[str, np.ndarray]]  # of a split, from `Method.tokenize`; made once
+
+
+def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
+    """Returns the parts of a config.
+
+    Args:
+      config: a recipe that `jaxreid.config.check` accepts; stays as it is.
+      vocabulary: folder of the vocabulary where text.tokenizer names none.
+      learn: whether to learn that vocabulary from the train split; else it must be there.
+
+    Raises:
+      ValueError: data or captions that cannot be used, or the method refuses its section.
+      FileNotFoundError: data or vocabulary that is not there.
+    """
+    config = config.copy_and_resolve_references().unlock()
+    data_dir = os.path.expanduser(config.data.data_dir)
+    if config.train.compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", os.path.join(data_dir, "compiled"))
+    data = config.data.copy_and_resolve_references()
+
+    @functools.cache
+    def split(name: str) -> Split:
+        return open_split(
+            data.name,
+            name,
+            data_dir=data_dir,
+            manual_dir=os.path.expanduser(data.manual_dir) or None,
+            variant=data.variant or None,
+            allow_partial=data.allow_partial,
+            caption_limit=data.caption_limit or None,
+            val_people=data.val_people,
+        )
+
+    if not config.text.tokenizer:
+        if learn:
+            captions = [text for texts in split("train").captions for text in texts]
+            train_tokenizer(captions, config.text.vocabulary, vocabulary)
+        elif not os.path.isdir(vocabulary):
+            raise FileNotFoundError(f"{vocabulary} is missing, the vocabulary of the run")
+        config.text.tokenizer = vocabulary
+    if not config.train.steps_per_epoch:
+        pairs, size = len(caption_pairs(split("train"))), config.train.batch_size
+        if size > pairs:
+            raise ValueError(
+                f"config.train.batch_size must be at most the {pairs} pairs of image and caption "
+                f"of {data.name} train, got {size}"
+            )
+        config.train.steps_per_epoch = pipeline.steps_per_epoch(pairs, size)
+    method = importlib.import_module(f"jaxreid.methods.{config.method}").make(config)
+    texts = functools.cache(lambda name: _tokenized(method, split(name)))
+    return Parts(config, method, make_mesh(), split, texts)
+
+
+def _tokenized(method: Method, split: Split) -> dict[str, np.ndarray]:
+    """Arrays with a row for each (image, caption) of a split."""
+    captions = [text for texts in split.captions for text in texts]
+    started = time.monotonic()
+    try:
+        texts = method.tokenize(captions)
+    except ValueError as error:
+        error.add_note(f"captions of {split.data_set} {split.split} are counted in order of images")
+        raise
+    seconds = time.monotonic() - started
+    logging.info(
+        "%s %s: %d captions of %d images tokenized in %.1f s",
+        split.data_set, split.split, len(captions), len(split.files), seconds,
+    )  # fmt: skip
+    return texts

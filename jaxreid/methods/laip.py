@@ -49,7 +49,10 @@ def make(config) -> Method:
     """
     c = config.laip
     _check(config)
-    captions = caption_input(config, phrases=c.phrases, words=c.reconstruction == "mlm")
+    image_phrase = c.attention != "none" or c.reconstruction == "mpm"
+    captions = caption_input(
+        config, phrases=c.phrases if image_phrase else 0, words=c.reconstruction == "mlm"
+    )
     model = make_align_fuse(config, captions.vocabulary)
     normalised = normaliser(config)
     settings = global_settings(config, c)
@@ -68,7 +71,6 @@ def make(config) -> Method:
     last_stage = len(config.train.epochs) - 1
 
     def loss(params, memory, batch, rng, step, stage):
-        global_rng, phrase_rng, word_rng = (jax.random.fold_in(rng, i) for i in range(3))
         local = stage == last_stage
         value, memory, metrics, seen = global_alignment(
             model,
@@ -78,11 +80,11 @@ def make(config) -> Method:
             normalised(batch["image"]),
             batch["tokens"],
             batch["person_id"],
-            global_rng,
+            jax.random.fold_in(rng, 0),
             step,
             triplet=c.triplet and local,
         )
-        if local and (c.attention != "none" or c.reconstruction == "mpm"):
+        if local and image_phrase:
             phrase, measured = phrase_alignment(
                 model,
                 phrase_settings,
@@ -92,7 +94,7 @@ def make(config) -> Method:
                 batch["phrase_words"],
                 batch["person_id"],
                 seen.temperature,
-                phrase_rng,
+                jax.random.fold_in(rng, 1),
             )
             value, metrics = value + phrase, metrics | measured
         if local and c.reconstruction == "mlm":
@@ -102,7 +104,7 @@ def make(config) -> Method:
                 seen.image_tokens,
                 batch["tokens"],
                 batch["words"],
-                word_rng,
+                jax.random.fold_in(rng, 2),
                 mask_id=captions.mask_id,
                 vocabulary=captions.vocabulary,
                 probability=c.mlm_probability,

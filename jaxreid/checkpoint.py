@@ -1,10 +1,11 @@
 """Checkpoints of a run: the latest, and the best on the validation split."""
 
+import contextlib
 import errno
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from orbax.checkpoint import checkpoint_managers
 
 STATE, DATA = "state", "data"
 
+_REASON = 200  # characters of a library's message that are shown
+
 
 class Checkpoints:
     """The checkpoints in one folder; saving runs in the background.
@@ -22,36 +25,43 @@ class Checkpoints:
     moment leaves the previous ones. Each holds the train state and the position in the data.
     """
 
-    def __init__(self, folder: str, *, keep: int, best: str | None):
-        """Opens the folder, which is made if it is missing.
+    def __init__(self, folder: str, *, keep: int, best: str | None, read_only: bool = False):
+        """Opens the folder; makes it if it is missing, and clears what a kill left half written.
 
         Args:
           folder: path.
           keep: how many of the latest to keep, >= 1.
           best: name of the validation metric whose highest value is kept too; None keeps no best.
+          read_only: changes nothing in the folder, where a training run may be writing.
+
+        Raises:
+          OSError: the metrics of a checkpoint are damaged.
         """
+        self._best = best
         policies = [checkpoint_managers.LatestN(keep)]
         if best:
-            policies.append(
-                checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: _score(metrics, best),
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                )
-            )
-        self._best = best
+            policies.append(checkpoint_managers.BestN(get_metric_fn=self._score, n=1))
         self._folder = os.path.abspath(folder)
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-                cleanup_tmp_directories=True,
-                enable_async_checkpointing=True,
-                # Without it metrics are not written, and a run that goes on knows no best.
-                best_fn=(lambda metrics: _score(metrics, best)) if best else None,
-            ),
-            handler_registry=_handlers(),
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+            # Only with this does the manager write the metrics and read them on resuming.
+            best_fn=self._score if best else None,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+            enable_async_checkpointing=True,
         )
+        try:
+            self._manager = ocp.CheckpointManager(
+                self._folder,
+                options=options,
+                # Given here, else a manager that has saved nothing yet cannot read the metadata.
+                item_handlers={
+                    STATE: ocp.StandardCheckpointHandler(),
+                    DATA: ocp.JsonCheckpointHandler(),
+                },
+            )
+        except ValueError as error:  # what the metrics of each checkpoint are read with
+            raise OSError(f"a checkpoint in {self._folder} is damaged: {error}") from error
 
     def save(
         self,
@@ -64,18 +74,23 @@ class Checkpoints:
     ) -> None:
         """Saves one step; returns when the arrays are copied, the writing goes on behind.
 
+        Args:
+          step: above those saved so far.
+          state: tree of arrays with a node `params`, on every process.
+          data_state: position in the data, as JSON has it.
+          metrics: of the validation split, if it was evaluated at this step.
+          wait: return when all is on disk.
+
         Raises:
           OSError: the disk is full, now or at the previous save; the message names the folder.
         """
-        if step in self._manager.all_steps():
-            return  # saved before this step was resumed
         try:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(dict(data_state))
                 ),
-                metrics={k: float(v) for k, v in (metrics or {}).items()},
+                metrics={name: float(value) for name, value in (metrics or {}).items()},
                 force=True,
             )
             if wait:
@@ -99,16 +114,19 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """Returns the step of the highest validation metric, or the latest if none has one."""
-        if self._best is None:
-            return self.latest()
-        scores = {}
-        for step in self._manager.all_steps():
-            metrics = self._manager.metrics(step)
-            if metrics and self._best in metrics:
-                scores[step] = metrics[self._best]
-        # The earliest of equals, so that a longer run does not replace what is no better.
-        return max(scores, key=lambda step: (scores[step], -step)) if scores else self.latest()
+        """Returns the step of the highest validation metric, or the latest if none has one.
+
+        Of equals it is the last, which is the one that is kept.
+        """
+        scores = {
+            step: self._score(self._manager.metrics(step) or {})
+            for step in self._manager.all_steps()
+        }
+        return max(scores, key=lambda step: (scores[step], step), default=None)
+
+    def _score(self, metrics: Mapping[str, float]) -> float:
+        """The value by which checkpoints are compared; those without one come last."""
+        return metrics.get(self._best, -math.inf)
 
     def restore(self, step: int, template: Any) -> tuple[Any, dict[str, Any]]:
         """Returns state and data position of a step, the state placed as the template says.
@@ -119,26 +137,61 @@ class Checkpoints:
 
         Raises:
           ValueError: the checkpoint is of another network; names the first parameter that differs.
+          OSError: a file of it is damaged or missing; says which checkpoint can be used instead.
         """
         abstract = jax.tree.map(_abstract, template)
-        self._check(step, abstract)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
-            ),
-        )
+        with self._reading(step):
+            saved = self._saved(step)
+        self._check(step, saved, abstract)
+        with self._reading(step):
+            restored = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
+                ),
+            )
         logging.info("restored step %d of %s", step, self._folder)
         return restored[STATE], restored[DATA]
+
+    def restore_params(self, step: int, template: Any) -> Any:
+        """Returns the parameters of a step alone, without reading the optimiser's state.
+
+        Args:
+          step: one that `latest` or `best` named.
+          template: the node `params` of what was saved, as for `restore`.
+
+        Raises:
+          ValueError, OSError: as `restore`.
+        """
+        abstract = {"params": jax.tree.map(_abstract, template)}
+        with self._reading(step):
+            saved = self._saved(step)
+        self._check(step, {k: v for k, v in saved.items() if k.startswith("params/")}, abstract)
+        with self._reading(step), ocp.PyTreeCheckpointer() as reader:
+            restored = reader.restore(
+                os.path.join(self._folder, str(step), STATE),
+                args=ocp.args.PyTreeRestore(
+                    abstract,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+                    partial_restore=True,
+                ),
+            )
+        logging.info("restored the parameters of step %d of %s", step, self._folder)
+        return restored["params"]
 
     def close(self) -> None:
         """Waits for the writing and releases the folder."""
         self._manager.close()
 
-    def _check(self, step: int, abstract: Any) -> None:
-        """Compares names and shapes of the saved tree with the template."""
+    def _saved(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every array of a checkpoint."""
         metadata = self._manager.item_metadata(step)[STATE]
-        saved = {_name(p): tuple(x.shape) for p, x in _leaves(metadata) if hasattr(x, "shape")}
+        if metadata is None:
+            raise FileNotFoundError("its _METADATA is missing")
+        return {_name(p): tuple(x.shape) for p, x in _leaves(metadata) if hasattr(x, "shape")}
+
+    def _check(self, step: int, saved: Mapping[str, tuple[int, ...]], abstract: Any) -> None:
+        """Compares names and shapes of the saved tree with the template."""
         wanted = {_name(p): tuple(x.shape) for p, x in _leaves(abstract)}
         for name in sorted(saved.keys() | wanted.keys()):
             if saved.get(name) != wanted.get(name):
@@ -146,6 +199,19 @@ class Checkpoints:
                     f"checkpoint {self._folder}/{step} is of another config: {name} is "
                     f"{saved.get(name, 'absent')} there and {wanted.get(name, 'absent')} here"
                 )
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """Names the checkpoint in whatever reading a damaged one raises."""
+        try:
+            yield
+        except Exception as error:  # tensorstore raises bare Exceptions too
+            others = sorted(set(self._manager.all_steps()) - {step})
+            advice = f"; move it away to use step {others[-1]}" if others else ""
+            reason = " ".join(str(error).split())[:_REASON]
+            raise OSError(
+                f"checkpoint {self._folder}/{step} cannot be read{advice}: {reason}"
+            ) from error
 
     def _explained(self, error: Exception) -> Exception:
         """The error as one sentence where its cause is known."""
@@ -158,23 +224,6 @@ class Checkpoints:
         if any(word in str(error) for word in ("No space left", "ENOSPC", "RESOURCE_EXHAUSTED")):
             return full
         return error
-
-
-def _handlers() -> ocp.handlers.DefaultCheckpointHandlerRegistry:
-    """What reads and writes the parts of a checkpoint; named here, since the manager otherwise
-    learns it from the first save and cannot describe what an earlier process has saved."""
-    registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
-    state, data = ocp.StandardCheckpointHandler(), ocp.JsonCheckpointHandler()
-    for arguments in (ocp.args.StandardSave, ocp.args.StandardRestore):
-        registry.add(STATE, arguments, state)
-    for arguments in (ocp.args.JsonSave, ocp.args.JsonRestore):
-        registry.add(DATA, arguments, data)
-    return registry
-
-
-def _score(metrics: Mapping[str, float], best: str) -> float:
-    """The metric that chooses the best; a checkpoint saved without one is never better."""
-    return metrics.get(best, -math.inf)
 
 
 def _abstract(x: Any) -> Any:

@@ -1,10 +1,16 @@
 """Peak speed of accelerators, for the share of it that a run reaches."""
 
+import re
+
 import jax
 
-# Dense bfloat16 FLOP/s of one chip, from the vendors' data sheets, by start of jax's device_kind.
+# Dense bfloat16 FLOP/s of one chip, from the vendors' data sheets, by the words with which jax's
+# device_kind starts; the longer names come before the shorter.
 _PEAK = (
+    ("NVIDIA H200 NVL", 836e12),
     ("NVIDIA H200", 989e12),
+    ("NVIDIA H100 PCIe", 756e12),
+    ("NVIDIA H100 NVL", 836e12),
     ("NVIDIA H100", 989e12),
     ("NVIDIA A100", 312e12),
     ("NVIDIA L4", 121e12),
@@ -25,7 +31,7 @@ def peak_flops(devices: list[jax.Device]) -> float | None:
     total = 0.0
     for device in devices:
         for name, peak in _PEAK:
-            if device.device_kind.startswith(name):
+            if re.match(rf"{name}\b", device.device_kind):
                 total += peak
                 break
         else:

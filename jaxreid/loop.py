@@ -77,16 +77,14 @@ def run_loop(
 
     Raises:
       Interrupted: after a signal, with everything saved.
-      NotFinite: NONFINITE_LIMIT batches in a row were skipped; names the images of each.
+      NotFinite: NONFINITE_LIMIT batches in a row were skipped; names the images of each. The
+        state is as before the first of them, and no later one was saved.
     """
-    step = int(state.step)
-    total = plan.stages[-1].end
+    step, total = int(state.step), plan.stages[-1].end
     stop_step = total if plan.stop is None else plan.stop
-    seen = collections.deque(maxlen=plan.log_every + NONFINITE_LIMIT + 2)
-    stop = _Stop()
     meter = _Meter(step, stop_step, plan)
-    pending = None
-    with stop:
+    reports = _Reports(log, meter, batches, plan.log_every)
+    with _Stop() as stop:
         for number, stage in enumerate(plan.stages):
             if step >= stage.end or step >= stop_step:
                 continue
@@ -96,25 +94,21 @@ def run_loop(
             compiled = None
             while step < stage.end:
                 batch = next(batches)
-                seen.append((step, batch["image_id"]))
+                reports.saw(step + 1, batch["image_id"])
                 if compiled is None:
                     compiled = _compile(stage, state, batch, number, len(plan.stages))
-                    meter.compiled(compiled, batches.wait_seconds)
+                    meter.compiled(compiled, step, batches.wait_seconds)
                 state, metrics = compiled(state, batch)
                 step += 1
-                if pending is not None:
-                    _write(log, meter, *pending, seen, batches.wait_seconds)
-                    pending = None
+                reports.write()  # of the step before, while the device works on this one
                 if step % plan.log_every == 0 or step == total:
-                    pending = (step, number, metrics)
-                if step == stage.end and pending is not None:
-                    _write(log, meter, *pending, seen, batches.wait_seconds)
-                    pending = None
+                    reports.add(step, number, metrics)
+                if step == stage.end:
+                    reports.write()
                 scores = None
                 if step % plan.evaluate_every == 0 or step == total:
-                    if pending is not None:
-                        _write(log, meter, *pending, seen, batches.wait_seconds)
-                        pending = None
+                    reports.write()
+                    reports.check(step, state.nonfinite)
                     started = time.monotonic()
                     scores = dict(validate(state.params))
                     log.write(step, {f"val/{name}": value for name, value in scores.items()})
@@ -122,12 +116,10 @@ def run_loop(
                 signum = stop.asked(step % plan.log_every == 0)
                 due = step % plan.save_every == 0 or step == stop_step
                 if scores is not None or due or signum:
-                    if pending is not None:
-                        _write(log, meter, *pending, seen, batches.wait_seconds)
-                        pending = None
+                    reports.write()
+                    reports.check(step, state.nonfinite)
                     checkpoints.save(step, state, batches.get_state(), scores, wait=bool(signum))
                 if signum:
-                    checkpoints.wait()
                     raise Interrupted(signum, step)
     checkpoints.wait()
     return state
@@ -142,31 +134,67 @@ def _compile(stage: Stage, state: TrainState, batch: Any, number: int, count: in
     return compiled
 
 
-def _write(log, meter, step: int, stage: int, metrics, seen, waited: float) -> None:
-    """Fetches the metrics of one step, writes them, and stops a run that is not finite."""
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    skipped = int(values.pop("nonfinite"))
-    values["stage"] = stage + 1
-    if skipped:
-        values["skipped"] = skipped
-        # JSON has no word for these; the count says what happened.
-        values = {k: v for k, v in values.items() if np.isfinite(v)}
-        logging.warning("step %d: %d batches in a row were not finite and skipped", step, skipped)
-    timing = meter.measure(step, waited)
-    log.write(step, {**values, **timing})
-    meter.say(step, values, timing)
-    if skipped >= NONFINITE_LIMIT:
-        first = step - skipped
-        bad = [(s + 1, ids) for s, ids in seen if first <= s < first + NONFINITE_LIMIT]
-        listed = "; ".join(f"step {s}: images {', '.join(map(str, fetch(ids)))}" for s, ids in bad)
+class _Reports:
+    """Writes the metrics of a logged step once the next one is on its way."""
+
+    def __init__(self, log: RunLog, meter: "_Meter", batches: DeviceBatches, log_every: int):
+        self._log, self._meter, self._batches = log, meter, batches
+        # Reaches back from the step after a logged one to the first that may have been skipped
+        # before the logged one before it.
+        self._seen = collections.deque(maxlen=log_every + NONFINITE_LIMIT + 1)
+        self._pending = None
+        self._skipped = None
+
+    def saw(self, step: int, image_id: jax.Array) -> None:
+        """Keeps the images of the batch of a step, to name them if they are at fault."""
+        self._seen.append((step, image_id))
+
+    def add(self, step: int, stage: int, metrics: Mapping[str, jax.Array]) -> None:
+        """Takes the metrics of a step; they stay on the device."""
+        self._pending = step, stage, metrics
+
+    def write(self) -> None:
+        """Fetches and writes what was added since the last call."""
+        if self._pending is None:
+            return
+        (step, stage, metrics), self._pending = self._pending, None
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        nonfinite, skipped = int(values.pop("nonfinite")), int(values.pop("skipped"))
+        values["stage"] = stage + 1
+        if skipped:
+            values["skipped"] = skipped
+            if skipped != self._skipped:
+                logging.warning(
+                    "step %d: batches skipped so far because loss or gradient was not finite: %d",
+                    step, skipped,
+                )  # fmt: skip
+        self._skipped = skipped
+        timing = self._meter.measure(step, self._batches.wait_seconds)
+        self._log.write(step, {**values, **timing})
+        self._meter.say(step, values, timing)
+        self.check(step, nonfinite)
+
+    def check(self, step: int, nonfinite: jax.Array | int) -> None:
+        """Stops a run whose state is frozen after a step."""
+        nonfinite = int(jax.device_get(nonfinite))
+        if nonfinite < NONFINITE_LIMIT:
+            return
+        first = step - nonfinite + 1
+        images = {s: ids for s, ids in self._seen if first <= s < first + NONFINITE_LIMIT}
+        listed = "; ".join(
+            f"step {s}: images {', '.join(map(str, fetch(images[s])))}"
+            if s in images
+            else f"step {s}: read before the run was resumed"
+            for s in range(first, first + NONFINITE_LIMIT)
+        )
         raise NotFinite(
             f"loss or gradient not finite in {NONFINITE_LIMIT} batches in a row, "
-            f"from step {first + 1}: {listed}"
+            f"from step {first}: {listed}"
         )
 
 
 class _Stop:
-    """Notes SIGTERM and SIGINT; the second one ends the process."""
+    """Notes the first SIGTERM or SIGINT; the system ends the process at the second."""
 
     def __init__(self):
         self._signum = 0
@@ -183,10 +211,9 @@ class _Stop:
             signal.signal(signum, handler)
 
     def _note(self, signum, frame):
-        if self._signum:
-            signal.signal(signum, signal.SIG_DFL)
-            signal.raise_signal(signum)
         self._signum = signum
+        for number in self._old:
+            signal.signal(number, signal.SIG_DFL)
         logging.warning("%s: saving after this step", signal.Signals(signum).name)
 
     def asked(self, together: bool) -> int:
@@ -207,11 +234,11 @@ class _Meter:
         self._flops = None
         self._rate = None
 
-    def compiled(self, compiled, waited: float) -> None:
+    def compiled(self, compiled, step: int, waited: float) -> None:
         """Starts measuring after a compilation; takes the step's FLOPs from the compiler."""
         analysis = compiled.cost_analysis() if hasattr(compiled, "cost_analysis") else None
         self._flops = analysis.get("flops") if analysis else None
-        self._time, self._waited = time.monotonic(), waited
+        self._step, self._time, self._waited = step, time.monotonic(), waited
 
     def pause(self, seconds: float) -> None:
         """Leaves a time out of the rate."""

@@ -72,9 +72,9 @@ def learning_rate(
         )
 
     def rate(step: jax.Array) -> jax.Array:
-        epoch = step / steps_per_epoch
-        if schedule.period == "epoch":
-            epoch = jnp.floor(epoch)
+        # Whole numbers are divided as such: a rounded quotient could fall into the epoch before.
+        whole = schedule.period == "epoch"
+        epoch = step // steps_per_epoch if whole else step / steps_per_epoch
         warm = schedule.warmup_learning_rate + (
             schedule.learning_rate - schedule.warmup_learning_rate
         ) * epoch / max(schedule.warmup_epochs, 1e-9)

@@ -25,7 +25,7 @@ from jaxreid.mesh import put_batch, replicated
 from jaxreid.methods import Method
 from jaxreid.parts import Parts, assemble
 from jaxreid.runlog import RunLog, clock
-from jaxreid.train import init_on_mesh, jit_train_step, restart_optimizer
+from jaxreid.train import init_on_mesh, init_state, jit_train_step, restart_optimizer
 
 # Sections and fields in which a run and its continuation may differ: they change no number that
 # training computes.
@@ -68,11 +68,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     checkpoints = _checkpoints(config, workdir)
     step = checkpoints.latest() or 0
     if step:
-        abstract = jax.eval_shape(partial(init_on_mesh, method, first_tx, mesh, config.seed, start))
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), abstract
-        )
-        state, position = checkpoints.restore(step, abstract)
+        shapes = jax.eval_shape(partial(init_state, method, first_tx), jax.random.key(config.seed))
+        state, position = checkpoints.restore(step, _on_mesh(shapes, mesh))
         logging.info("going on from step %d of %d", step, plan.stages[-1].end)
     else:
         state, position = init_on_mesh(method, first_tx, mesh, config.seed, start), None
@@ -108,7 +105,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         logging.info("stopped after stage %d of %d", config.train.stop_after, len(plan.stages))
         return {}
     best = checkpoints.best()
-    params = _restored_params(checkpoints, best, state)
+    params = checkpoints.restore_params(best, state.params)
     checkpoints.close()
     return _finish(parts, params, workdir, "results", {"train": seconds}, best)
 
@@ -136,14 +133,10 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     parts = assemble(_with_training_of(saved, config), f"{workdir}/tokenizer", learn=False)
     _check_ranked(parts, "test", config.eval.top_k)
     method, mesh = parts.method, parts.mesh
-    checkpoints = _checkpoints(config, workdir)
+    checkpoints = _checkpoints(config, workdir, read_only=True)
     best = checkpoints.best()
-    _, tx = _plan(parts.config, method, mesh)
-    abstract = jax.eval_shape(partial(init_on_mesh, method, tx, mesh, config.seed))
-    abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated(mesh)), abstract
-    )
-    params = _restored_params(checkpoints, best, abstract)
+    shapes = jax.eval_shape(method.init, jax.random.key(config.seed))
+    params = checkpoints.restore_params(best, _on_mesh(shapes, mesh))
     checkpoints.close()
     same = saved["data"]["name"] == config.data.name and (
         saved["data"]["variant"] == config.data.variant
@@ -215,10 +208,13 @@ def _differences(saved: dict, config: ConfigDict, *, only=("",), free=()) -> lis
     ]
 
 
-def _checkpoints(config: ConfigDict, workdir: str) -> Checkpoints:
+def _checkpoints(config: ConfigDict, workdir: str, *, read_only: bool = False) -> Checkpoints:
     """The checkpoints of a run."""
     return Checkpoints(
-        os.path.join(workdir, "checkpoints"), keep=config.train.keep, best=config.eval.select
+        os.path.join(workdir, "checkpoints"),
+        keep=config.train.keep,
+        best=config.eval.select,
+        read_only=read_only,
     )
 
 
@@ -328,10 +324,10 @@ def _validate(parts: Parts, params: Any) -> dict[str, float]:
     return scores
 
 
-def _restored_params(checkpoints: Checkpoints, step: int, template: Any) -> Any:
-    """The parameters of one checkpoint."""
-    state, _ = checkpoints.restore(step, template)
-    return state.params
+def _on_mesh(shapes: Any, mesh: Mesh) -> Any:
+    """Shapes and dtypes of arrays that are to be on every device."""
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
 
 
 def _finish(

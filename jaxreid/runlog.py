@@ -1,9 +1,9 @@
 """What a run writes as it goes: metrics.jsonl, TensorBoard, and progress lines."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import tensorboardX
 from absl import logging
@@ -36,13 +36,23 @@ class RunLog:
             os.path.join(workdir, "tensorboard"), purge_step=resume_step + 1, flush_secs=20
         )
 
-    def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Appends one line {"step": step, **values}; numbers go to TensorBoard too."""
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Appends one line {"step": step, **values}; numbers go to TensorBoard too.
+
+        NaN and infinity, for which JSON has no word, become null.
+
+        Raises:
+          OSError: the disk is full; names the file.
+        """
         if self._file is None:
             return
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        values = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        try:
+            self._file.write(json.dumps({"step": step, **values}, allow_nan=False) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._file.name) from error
         for name, value in values.items():
-            if isinstance(value, int | float):
+            if value is not None:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:

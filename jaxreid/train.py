@@ -27,6 +27,7 @@ class TrainState:
     opt_state: optax.OptState
     rng: jax.Array  # u32[2], key of the run; step t uses fold_in(rng, t): resuming repeats nothing
     nonfinite: jax.Array  # i32[], batches in a row that were skipped
+    skipped: jax.Array  # i32[], batches of the run that were skipped
 
 
 def init_state(
@@ -41,7 +42,7 @@ def init_state(
     memory = method.init_memory(memory_rng, params)
     zero = jnp.zeros((), jnp.int32)
     rng = jax.random.key_data(loop_rng)
-    return TrainState(zero, params, memory, tx.init(params), rng, zero)
+    return TrainState(zero, params, memory, tx.init(params), rng, zero, zero)
 
 
 def train_step(
@@ -69,10 +70,12 @@ def train_step(
     norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     frozen = state.nonfinite >= NONFINITE_LIMIT
-    nonfinite = jnp.where(finite & ~frozen, 0, state.nonfinite + 1)
+    taken = finite & ~frozen
+    nonfinite = jnp.where(taken, 0, state.nonfinite + 1)
+    skipped = jnp.where(taken, state.skipped, state.skipped + 1)
 
     def keep(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda n, o: jnp.where(finite & ~frozen, n, o), new, old)
+        return jax.tree.map(lambda n, o: jnp.where(taken, n, o), new, old)
 
     new = TrainState(
         state.step + 1,
@@ -81,8 +84,10 @@ def train_step(
         keep(opt_state, state.opt_state),
         state.rng,
         nonfinite,
+        skipped,
     )
-    return new, {**metrics, "loss": loss, "grad_norm": norm, "nonfinite": nonfinite}
+    counts = {"nonfinite": nonfinite, "skipped": skipped}
+    return new, {**metrics, "loss": loss, "grad_norm": norm, **counts}
 
 
 def jit_train_step(

@@ -1,5 +1,7 @@
 """A network of 32 channels with values that an error cannot hide behind, for tests of streams."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,10 +38,13 @@ def network() -> AlignFuse:
 
 
 def random_params(model: AlignFuse, seed: int, temperature: float = 0.2) -> dict:
+    """Random values of the parameters of a network."""
+    init = partial(init_align_fuse, model, max_tokens=12, temperature=1.0)
+    return random_values(jax.eval_shape(init, jax.random.key(0)), seed, temperature)
+
+
+def random_values(shapes: dict, seed: int, temperature: float = 0.2) -> dict:
     """Parameters of unit gain; biases and scales vary too."""
-    shapes = jax.eval_shape(
-        lambda key: init_align_fuse(model, key, max_tokens=12, temperature=1.0), jax.random.key(0)
-    )
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):

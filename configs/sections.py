@@ -147,7 +147,9 @@ def albef_losses() -> ConfigDict:
         temperature=0.07,  # start value; learnt
         temperature_limits=(0.0, 1000.0),  # no clip, as ALBEF; BLIP clips to (0.001, 0.5)
         momentum=0.995,
+        batch_keys="momentum",  # | "online": keys of the batch itself, with gradient
         queue_length=65536,
+        queue_epochs=0.0,  # epochs before the queue acts
         alpha=0.4,  # share of soft labels
         alpha_epochs=1.0,  # over which it rises from 0
         hardness_epochs=0.0,  # over which negatives go from random to hard; 0 = hard at once
@@ -187,7 +189,10 @@ def recipe(variant: str) -> ConfigDict:
         )
         config.eval = evaluation()
         config.losses = albef_losses()
+        # From random weights: see jaxreid/streams/image_text.py.
+        config.losses.batch_keys = "online"
         config.losses.queue_length = 1024
+        config.losses.queue_epochs = 4.0
         config.losses.momentum = 0.98
         config.losses.temperature_limits = (0.01, 0.5)
         config.losses.alpha = 0.2

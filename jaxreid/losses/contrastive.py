@@ -3,6 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+# Added to the logit of a key that is left out: its probability is 0 in float32, its log finite.
+_LEFT_OUT = -1e4
+
 
 def soft_cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
     """Returns the mean over rows of -sum_j target_j log softmax(logits)_j.
@@ -40,6 +43,7 @@ def momentum_itc(
     *,
     temperature: jax.Array,
     alpha: jax.Array,
+    used: jax.Array | None = None,
 ) -> jax.Array:
     """Returns the contrastive loss against momentum keys with soft labels (LAIP Eqs. 16-17).
 
@@ -48,8 +52,9 @@ def momentum_itc(
         target_i2t = alpha softmax(S'_i2t) + (1 - alpha) y
         L_itc = (CE(S_i2t, target_i2t) + CE(S_t2i, target_t2i)) / 2
 
-    where S' is S with the momentum embedding of the query; no gradient flows through targets and
-    keys. Form of the ALBEF release (models/model_retrieval.py).
+    where S' is S with the key of the query in its place; no gradient flows through targets, and
+    none through keys of momentum encoders, which have none. Form of the ALBEF release
+    (models/model_retrieval.py).
 
     Args:
       image: f32[B, E] unit rows, with gradient.
@@ -59,6 +64,7 @@ def momentum_itc(
       target: f32[B, B + M] identity target, the same for both directions.
       temperature: > 0, divides.
       alpha: share of the soft labels, in [0, 1].
+      used: bool[B + M], False for keys to leave out; they must be no one's target. None uses all.
 
     Returns:
       f32[], nats.
@@ -75,10 +81,12 @@ def momentum_itc(
             f"{image_keys.shape}, {text_keys.shape}, {target.shape}"
         )
 
-    def one_way(query, query_momentum, keys):
-        keys = jax.lax.stop_gradient(keys)
-        soft = jax.nn.softmax(jax.lax.stop_gradient(query_momentum @ keys.T / temperature), axis=1)
-        return soft_cross_entropy(query @ keys.T / temperature, alpha * soft + (1 - alpha) * target)
+    left_out = 0.0 if used is None else jnp.where(used, 0.0, _LEFT_OUT)[None, :]
+
+    def one_way(query, query_key, keys):
+        soft = jax.lax.stop_gradient(query_key @ keys.T / temperature) + left_out
+        logits = query @ keys.T / temperature + left_out
+        return soft_cross_entropy(logits, alpha * jax.nn.softmax(soft) + (1 - alpha) * target)
 
     return (
         one_way(image, image_keys[:size], text_keys) + one_way(text, text_keys[:size], image_keys)

@@ -32,12 +32,15 @@ class GlobalSettings(NamedTuple):
     alpha: float  # share of the soft labels, in [0, 1]
     alpha_steps: int  # steps over which alpha rises from 0
     temperature_limits: tuple[float, float]  # (0, inf): no clip
+    batch_keys: str  # "momentum" | "online": which encoders make the keys of the batch itself
+    queue_steps: int  # steps before the queue acts
     hardness_steps: int  # steps over which negatives go from random to hard; 0: hard at once
     matching_rows: int  # pairs of a batch that are matched, with their negatives; 0: all
     triplet_margin: float
     triplet_score: str  # "probability" | "logit"
 
 
+BATCH_KEYS = ("momentum", "online")
 TRIPLET_SCORES = {
     "probability": lambda logits: jax.nn.softmax(logits, axis=1)[:, 1],
     "logit": lambda logits: logits[:, 1],
@@ -50,6 +53,11 @@ def global_settings(config, section) -> GlobalSettings:
         raise ValueError(
             f"{config.method}.triplet_score must be one of {', '.join(TRIPLET_SCORES)}, "
             f"got {section.triplet_score!r}"
+        )
+    if section.batch_keys not in BATCH_KEYS:
+        raise ValueError(
+            f"{config.method}.batch_keys must be one of {', '.join(BATCH_KEYS)}, "
+            f"got {section.batch_keys!r}"
         )
     if section.queue_length < config.train.batch_size:
         raise ValueError(
@@ -67,6 +75,8 @@ def global_settings(config, section) -> GlobalSettings:
         alpha=section.alpha,
         alpha_steps=round(section.alpha_epochs * steps),
         temperature_limits=tuple(section.temperature_limits),
+        batch_keys=section.batch_keys,
+        queue_steps=round(section.queue_epochs * steps),
         hardness_steps=round(section.hardness_epochs * steps),
         matching_rows=section.matching_rows,
         triplet_margin=section.triplet_margin,
@@ -113,6 +123,11 @@ def global_alignment(
     loss sees the queue as it was, then the batch is enqueued. The momentum encoders run with
     dropout, as they do there.
 
+    From pretrained weights momentum keys are good from the start. From random weights a network
+    that changes fast tells its keys from its queries by their age before anything else, and does
+    not learn; `batch_keys` "online", with gradient on both sides, and a queue that acts later
+    (`queue_steps`) are for this case.
+
     Args:
       model: the network.
       settings: constants.
@@ -147,20 +162,26 @@ def global_alignment(
     temperature = clipped(params["temperature"], settings.temperature_limits)
 
     alpha = settings.alpha * ramp(step, settings.alpha_steps)
+    online = settings.batch_keys == "online"
+    image_keys, text_keys = (image, text) if online else (image_m, text_m)
+    queue_acts = jnp.full(memory.id_queue.shape, step >= settings.queue_steps)
+    queue_ids = jnp.where(queue_acts, memory.id_queue, EMPTY)
     itc = momentum_itc(
         image,
         text,
-        jnp.concatenate([image_m, memory.image_queue]),
-        jnp.concatenate([text_m, memory.text_queue]),
-        identity_target(person_id, jnp.concatenate([person_id, memory.id_queue])),
+        jnp.concatenate([image_keys, memory.image_queue]),
+        jnp.concatenate([text_keys, memory.text_queue]),
+        identity_target(person_id, jnp.concatenate([person_id, queue_ids])),
         temperature=temperature,
         alpha=alpha,
+        used=jnp.concatenate([jnp.ones_like(person_id, bool), queue_acts]),
     )
 
     same = person_id[:, None] == person_id[None, :]
     hardness = ramp(step, settings.hardness_steps)
-    text_of = sample_negatives(keys["t"], image @ text_m.T / temperature, same, hardness=hardness)
-    image_of = sample_negatives(keys["i"], text @ image_m.T / temperature, same, hardness=hardness)
+    logits = image @ text_keys.T / temperature, text @ image_keys.T / temperature
+    text_of = sample_negatives(keys["t"], logits[0], same, hardness=hardness)
+    image_of = sample_negatives(keys["i"], logits[1], same, hardness=hardness)
     matched, metrics = _matching(
         model, settings, params, image_tokens, text_tokens, mask, text_of, image_of, keys["fuse"],
         triplet=triplet,

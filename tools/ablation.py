@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # configs are found from any folder
 
 from jaxreid import main as command_line  # noqa: E402
+from jaxreid.config import check  # noqa: E402
 from jaxreid.files import write_atomic, write_json  # noqa: E402
 
 _POLL_SECONDS = 0.5
@@ -58,13 +59,12 @@ ROWS = {
     "laip-no-mpm": Row("bidirectional", "none", True, 75.21),
     "laip-mlm": Row("bidirectional", "mlm", True, 76.38),
 }
-# What this tool sets in each run.
+SETS = ("attention", "reconstruction", "triplet")  # fields of the section `laip`
+# What this tool sets in each run, and by which flag.
 SET_HERE = {
     "config.seed": "--seeds",
     "config.train.stop_after": "--share-first-stage",
-    "config.laip.attention": "--rows",
-    "config.laip.reconstruction": "--rows",
-    "config.laip.triplet": "--rows",
+    **{f"config.laip.{name}": "--rows" for name in SETS},
 }
 SCORES = ("R1", "mAP")
 
@@ -76,7 +76,8 @@ class Job(NamedTuple):
     flags: list[str]
     epochs: float  # that it trains
     done: Path  # exists when it has finished
-    source: Path | None  # finished first stage to go on from
+    row: str | None  # of `ROWS`; None of a first stage
+    source: Path | None  # first stage to go on from
 
 
 def main(arguments: list[str]) -> int:
@@ -135,32 +136,30 @@ def make_jobs(
         first = out / f"first-seed{seed}"
         if share:
             flags = [*common, f"--config.train.stop_after={len(epochs) - 1}"]
-            jobs.append(Job(first.name, flags, sum(epochs[:-1]), first / "finished", None))
+            jobs.append(Job(first.name, flags, sum(epochs[:-1]), first / "finished", None, None))
         for row in rows:
-            part = ROWS[row]
-            flags = [
-                *common,
-                f"--config.laip.attention={part.attention}",
-                f"--config.laip.reconstruction={part.reconstruction}",
-                f"--config.laip.triplet={part.triplet}",
-            ]
+            flags = common + [f"--config.laip.{name}={getattr(ROWS[row], name)}" for name in SETS]
             name = f"{row}-seed{seed}"
             done = out / name / "results.json"
             trained = epochs[-1] if share else sum(epochs)
-            jobs.append(Job(name, flags, trained, done, first if share else None))
+            jobs.append(Job(name, flags, trained, done, row, first if share else None))
     return jobs
 
 
-def copy_first_stage(source: Path, target: Path) -> None:
+def copy_first_stage(source: Path, target: Path, row: Row) -> None:
     """Copies a finished first stage to where a row goes on from it, as a whole or not at all.
 
-    config.json stays behind: the row writes its own.
+    The copy's config is that of the row, which differs in what acts in the last stage only.
     """
     if target.exists():
         return
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial, ignore=shutil.ignore_patterns("config.json", "finished"))
+    shutil.copytree(source, partial, ignore=shutil.ignore_patterns("finished"))
+    config = json.loads((partial / "config.json").read_text())
+    config["train"]["stop_after"] = 0
+    config["laip"] |= {name: getattr(row, name) for name in SETS}
+    write_json(partial / "config.json", config)
     partial.rename(target)
 
 
@@ -171,11 +170,11 @@ def collect(out: Path, rows: list[str], seeds: list[int]) -> list[dict[str, Any]
     deviation (None of one). "gain" is final R1 over that of row albef with the same seed.
     "minutes" are those of training alone, without compilation and evaluation.
     """
-    table, baseline = [], {}
+    runs = {row: {s: _results(out / f"{row}-seed{s}") for s in seeds} for row in rows}
+    baseline = {s: r["final"]["R1"] for s, r in runs.get("albef", {}).items() if r}
+    table = []
     for row in rows:
-        found = {s: r for s in seeds if (r := _results(out / f"{row}-seed{s}")) is not None}
-        if row == "albef":
-            baseline = {s: r["final"]["R1"] for s, r in found.items()}
+        found = {s: r for s, r in runs[row].items() if r}
         if not found:
             continue
         entry = {"row": row, "published_R1": ROWS[row].published, "seeds": list(found)}
@@ -221,7 +220,7 @@ class Clock:
     """Estimates the time left over all jobs from the seconds an epoch that jobs took."""
 
     def __init__(self):
-        self._rates = {}  # whether the job is a first stage -> seconds an epoch
+        self._rates = {}  # name of `Job.done`, which tells first stages from rows -> s an epoch
 
     def finished(self, job: Job, seconds: float) -> None:
         """Notes a job of this session."""
@@ -259,7 +258,7 @@ def _run_all(jobs: list[Job], out: Path, rows: list[str], seeds: list[int], lock
                 print(f"{job.name}: left out, as {job.source.name} has failed", flush=True)
                 continue
             if job.source is not None:
-                copy_first_stage(job.source, out / job.name)
+                copy_first_stage(job.source, out / job.name, ROWS[job.row])
             started = time.monotonic()
             code = _run_one(job, out, todo[i + 1 :], clock, stop, lock)
             if stop.signum:
@@ -380,6 +379,7 @@ def _config(flags: list[str]) -> Any:
             raise ValueError(f"--{field} cannot be given: {SET_HERE[field]} sets it")
     command_line.parse(["ablation", *flags])
     config = command_line.FLAGS.config
+    check(config, devices=1)
     if config.method != "laip":
         raise ValueError(f"--config must be a recipe of laip, got one of {config.method}")
     return config

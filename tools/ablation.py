@@ -28,10 +28,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from absl import flags as absl_flags
+from ml_collections import config_flags
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # configs are found from any folder
 
-from jaxreid import main as command_line  # noqa: E402
+from jaxreid.arguments import check_arguments  # noqa: E402
 from jaxreid.config import check  # noqa: E402
 from jaxreid.files import write_atomic, write_json  # noqa: E402
 
@@ -95,13 +98,13 @@ def main(arguments: list[str]) -> int:
     try:
         rows = _parsed("--rows", options.rows, ROWS.__getitem__, f"of {', '.join(ROWS)}")
         seeds = _parsed("--seeds", options.seeds, _seed, "whole numbers from 0")
-        config_flags = [f"--config={options.config}", *overrides]
-        config = _config(config_flags)
+        flags = [f"--config={options.config}", *overrides]
+        config = _config(flags)
         out = options.out
         with _only_one(out) as lock:
             _enter(out, config)
             jobs = make_jobs(
-                out, list(rows), list(seeds), config_flags, tuple(config.train.epochs),
+                out, list(rows), list(seeds), flags, tuple(config.train.epochs),
                 share=options.share_first_stage,
             )  # fmt: skip
             return _run_all(jobs, out, list(rows), list(seeds), lock)
@@ -114,7 +117,7 @@ def make_jobs(
     out: Path,
     rows: list[str],
     seeds: list[int],
-    config_flags: list[str],
+    flags: list[str],
     epochs: tuple,
     *,
     share: bool,
@@ -125,24 +128,26 @@ def make_jobs(
       out: folder of the runs.
       rows: of `ROWS`.
       seeds: of the runs.
-      config_flags: for every run.
+      flags: of the config, for every run.
       epochs: of each stage.
       share: whether the stages before the last are trained once a seed.
     """
     share = share and len(epochs) > 1
     jobs = []
     for seed in seeds:
-        common = [*config_flags, f"--config.seed={seed}"]
+        common = [*flags, f"--config.seed={seed}"]
         first = out / f"first-seed{seed}"
         if share:
-            flags = [*common, f"--config.train.stop_after={len(epochs) - 1}"]
-            jobs.append(Job(first.name, flags, sum(epochs[:-1]), first / "finished", None, None))
+            stop = f"--config.train.stop_after={len(epochs) - 1}"
+            jobs.append(
+                Job(first.name, [*common, stop], sum(epochs[:-1]), first / "finished", None, None)
+            )
         for row in rows:
-            flags = common + [f"--config.laip.{name}={getattr(ROWS[row], name)}" for name in SETS]
+            own = common + [f"--config.laip.{name}={getattr(ROWS[row], name)}" for name in SETS]
             name = f"{row}-seed{seed}"
             done = out / name / "results.json"
             trained = epochs[-1] if share else sum(epochs)
-            jobs.append(Job(name, flags, trained, done, row, first if share else None))
+            jobs.append(Job(name, own, trained, done, row, first if share else None))
     return jobs
 
 
@@ -377,8 +382,14 @@ def _config(flags: list[str]) -> Any:
             raise ValueError(f"unknown argument {flag!r}; config fields are given as --config.X=Y")
         if field in SET_HERE:
             raise ValueError(f"--{field} cannot be given: {SET_HERE[field]} sets it")
-    command_line.parse(["ablation", *flags])
-    config = command_line.FLAGS.config
+    check_arguments(["ablation", *flags])
+    # Flags of their own: those of absl's command line would take this tool's for theirs.
+    parsed = absl_flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=parsed, sys_argv=flags)
+    rest = parsed(["ablation", *flags])[1:]
+    if rest:
+        raise ValueError(f"unknown arguments: {' '.join(rest)}")
+    config = parsed.config
     check(config, devices=1)
     if config.method != "laip":
         raise ValueError(f"--config must be a recipe of laip, got one of {config.method}")

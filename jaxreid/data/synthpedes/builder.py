@@ -58,6 +58,10 @@ class Synthpedes(tfds.core.GeneratorBasedBuilder):
             description="20,000 people in the size that the published methods work with.",
         ),
         SynthpedesConfig(
+            name="medium", train=10_000, val=100, test=200, height=128, width=64, changed=0.0,
+            seed=1, description="10,000 other people than the default's, for start weights.",
+        ),
+        SynthpedesConfig(
             name="tiny", train=24, val=8, test=8, height=64, width=32, changed=0.5,
             description="A few people, for tests.",
         ),

@@ -42,8 +42,8 @@ def check(config: ConfigDict, devices: int) -> None:
     if config.start and not os.path.exists(os.path.expanduser(config.start)):
         raise FileNotFoundError(f"config.start: no such file or folder: {config.start}")
     _check_data(config.data)
+    _check_model(config.model)  # first: the others divide by its patch and heads
     _check_image(config.image, config.model.vit.patch)
-    _check_model(config.model)
     _check_text(config.text, config.model.bert.max_positions)
     _check_train(config.train, devices)
     _check_optim(config.optim, config.train)

@@ -32,8 +32,9 @@ def get_config(variant: str = "") -> ConfigDict:
     c.reconstruction = "mpm"  # "none" | "mpm" | "mlm"
     # The paper tried all cross layers but the last and does not print the best; ALBEF's Grad-CAM
     # reads the third of six (models/model_retrieval.py, block 8).
-    c.layer = 2 if variant else 0
-    c.phrases = 6 if variant else 3  # phrases of a caption used in a step, at most
+    small = variant in ("", "start")
+    c.layer = 0 if small else 2
+    c.phrases = 3 if small else 6  # phrases of a caption used in a step, at most
     c.word_score = "probability"  # | "logit", of the masked word (Eq. 5)
     c.combine = "product"  # | "sum", of forward and backward attention (Eq. 7)
     c.normalise = "l1"  # | "softmax" | "minmax" (sigma of Eq. 7)
@@ -41,4 +42,6 @@ def get_config(variant: str = "") -> ConfigDict:
     c.detach = True  # no gradient through the patch weights
     c.reduction = "mean"  # | "sum" over the phrases of a caption (Eq. 12)
     c.mlm_probability = 0.15  # of reconstruction "mlm" (RaSa)
+    if variant == "start":  # ITC, ITM and masked words, as ALBEF is pretrained
+        c.triplet, c.attention, c.phrases = False, "none", 2
     return config

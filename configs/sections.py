@@ -164,16 +164,17 @@ def recipe(variant: str) -> ConfigDict:
     """The parts of a recipe that ALBEF and LAIP share.
 
     Args:
-      variant: "" (synthpedes on two CPU cores) or a published data set, with ":384x128" behind
-        it for images of that size.
+      variant: "" (synthpedes on two CPU cores), "start" (makes its start weights), or a published
+        data set, with "-384x128" behind it for images of that size.
     """
     config = ConfigDict()
     config.seed = 0
     config.start = ""  # weights to start from; "" = random
     name, _, size = variant.partition("-")
-    if not variant:
+    if variant in ("", "start"):
         config.data = data("synthpedes", "default")
         config.image = image((96, 48), "bicubic")
+        config.image.flip = 0.0  # captions say left and right
         config.text = text(40)
         config.model = small_model()
         config.train = training(64, (4, 2))
@@ -196,6 +197,12 @@ def recipe(variant: str) -> ConfigDict:
         config.losses.momentum = 0.98
         config.losses.temperature_limits = (0.01, 0.5)
         config.losses.alpha = 0.2
+        if variant == "start":
+            config.data.variant = "medium"
+            config.train.epochs = (2.4,)
+            config.train.evaluate_every = config.train.save_every = 0.4
+            config.losses.matching_rows = 32
+            config.losses.queue_epochs = 2.4
     elif name in PAPER_DATA and size in ("", "384x128"):
         config.data = data(name, "")
         config.data.workers = 8
@@ -210,6 +217,6 @@ def recipe(variant: str) -> ConfigDict:
         config.eval.top_k = 128
         config.losses = albef_losses()
     else:
-        known = [""] + [f"{d}{s}" for d in PAPER_DATA for s in ("", "-384x128")]
+        known = ["", "start"] + [f"{d}{s}" for d in PAPER_DATA for s in ("", "-384x128")]
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     return config

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,7 @@ from jaxreid.mesh import put_batch, replicated
 from jaxreid.methods import Method
 from jaxreid.parts import Parts, assemble
 from jaxreid.runlog import RunLog, clock
+from jaxreid.start import load_start
 from jaxreid.train import init_on_mesh, init_state, jit_train_step, restart_optimizer
 
 # Sections and fields in which a run and its continuation may differ: they change no number that
@@ -255,14 +257,12 @@ def _plan(config: ConfigDict, method: Method, mesh: Mesh) -> tuple[Plan, Any]:
     return plan, first_tx
 
 
-def _start(config: ConfigDict) -> None:
+def _start(config: ConfigDict) -> Callable[[Any], Any] | None:
     """What puts start weights in; None is a random start."""
     if config.start:
-        raise ValueError(
-            f"config.start: published weights cannot be read yet, got {config.start!r}; "
-            'give "" to start from random'
-        )
+        return partial(load_start, config.start)
     logging.info("no start weights: all parameters start from random")
+    return None
 
 
 def _check_ranked(parts: Parts, name: str, top_k: int) -> None:

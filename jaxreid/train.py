@@ -110,10 +110,14 @@ def init_on_mesh(
     start: Callable[[Params], Params] | None = None,
 ) -> TrainState:
     """Returns `init_state` on every device, without a copy on the host."""
-    make = partial(init_state, method, tx)
+    rng = jax.random.key(seed)
     if start is None:
-        return jax.jit(make, out_shardings=replicated(mesh))(jax.random.key(seed))
-    return jax.device_put(make(jax.random.key(seed), start=start), replicated(mesh))
+        make = partial(init_state, method, tx)
+        return jax.jit(make, out_shardings=replicated(mesh))(rng)
+    random = jax.jit(lambda rng: method.init(jax.random.split(rng, 3)[0]))(rng)
+    params = jax.device_put(start(random), replicated(mesh))
+    make = partial(init_state, method, tx, start=lambda _: params)
+    return jax.jit(make, out_shardings=replicated(mesh))(rng)
 
 
 def restart_optimizer(

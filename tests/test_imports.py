@@ -29,11 +29,12 @@ ALLOWED = {
     "results": {"data", "evaluate", "files", "sheet"},
     "runlog": {"files"},
     "train": {"methods", "mesh"},
+    "start": {"files", "optim"},
     "loop": {"train", "checkpoint", "data", "mesh", "runlog"},
     "parts": {"data", "mesh", "methods"},
     "run": {
         "checkpoint", "config", "data", "devices", "evaluate", "files", "loop", "mesh", "methods",
-        "optim", "parts", "results", "runlog", "train",
+        "optim", "parts", "results", "runlog", "start", "train",
     },
     "main": {"arguments", "config", "loop", "run"},
 }  # fmt: skip

@@ -92,6 +92,7 @@ def evaluation() -> ConfigDict:
         query_chunk=512,  # queries, and images, whose tokens are on the devices while re-ranking
         image_chunk=512,
         rule="albef",  # how match score and similarity are joined, see jaxreid/rerank.py
+        temperature=0.0,  # of the rule "nce"; 0 = the learnt one
         token_dtype="bfloat16",  # of the image tokens kept for re-ranking
         direction="text_to_image",  # | "both": also rank captions for each image
         missing="error",  # | "skip": queries whose person is not in the gallery

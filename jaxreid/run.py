@@ -303,7 +303,7 @@ def _ranked(parts: Parts, params: Any, split: Split, top_k: int) -> Evaluation:
     settings = Settings(
         top_k=top_k,
         rule=e.rule,
-        temperature=None,
+        temperature=_temperature(parts, params),
         direction=e.direction,
         missing=e.missing,
         token_dtype=e.token_dtype,
@@ -313,6 +313,14 @@ def _ranked(parts: Parts, params: Any, split: Split, top_k: int) -> Evaluation:
         image_chunk=e.image_chunk,
     )
     return rank_and_score(method, params, queries, images, parts.mesh, settings)
+
+
+def _temperature(parts: Parts, params: Any) -> float | None:
+    """The temperature of the rule nce: of the config, else the one that drew the negatives."""
+    given, learnt = parts.config.eval.temperature, parts.method.temperature
+    if given or parts.config.eval.rule != "nce" or learnt is None:
+        return given or None
+    return float(learnt(params))
 
 
 def _validate(parts: Parts, params: Any) -> dict[str, float]:

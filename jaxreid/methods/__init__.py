@@ -59,6 +59,9 @@ class Method(NamedTuple):
     match: Callable[[Params, Features, Features], jax.Array] | None = None
     # init_memory(rng, params) -> memory, after pretrained weights are put in: copies see them
     init_memory: Callable[[jax.Array, Params], Memory] = lambda rng, params: ()
+    # temperature(params) -> f32[]: divides `similarity` where the negatives of `match` are drawn;
+    # None if they are not drawn by similarity
+    temperature: Callable[[Params], jax.Array] | None = None
 
 
 def cosine(queries: Features, images: Features) -> jax.Array:

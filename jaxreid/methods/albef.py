@@ -9,7 +9,12 @@ import jax
 
 from jaxreid.methods import Method, cosine
 from jaxreid.streams.captions import caption_input
-from jaxreid.streams.image_text import global_alignment, global_settings, init_global_memory
+from jaxreid.streams.image_text import (
+    clipped,
+    global_alignment,
+    global_settings,
+    init_global_memory,
+)
 from jaxreid.streams.network import (
     encode_image,
     encode_query,
@@ -57,4 +62,5 @@ def make(config) -> Method:
         init_memory=partial(
             init_global_memory, queue_length=c.queue_length, embedding=config.model.embedding
         ),
+        temperature=lambda params: clipped(params["temperature"], settings.temperature_limits),
     )

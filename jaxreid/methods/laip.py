@@ -19,7 +19,12 @@ from jaxreid.streams.image_phrase import (
     masked_language_modelling,
     phrase_alignment,
 )
-from jaxreid.streams.image_text import global_alignment, global_settings, init_global_memory
+from jaxreid.streams.image_text import (
+    clipped,
+    global_alignment,
+    global_settings,
+    init_global_memory,
+)
 from jaxreid.streams.network import (
     encode_image,
     encode_query,
@@ -126,6 +131,7 @@ def make(config) -> Method:
         init_memory=partial(
             init_global_memory, queue_length=c.queue_length, embedding=config.model.embedding
         ),
+        temperature=lambda params: clipped(params["temperature"], settings.temperature_limits),
     )
 
 

@@ -140,6 +140,7 @@ def global_alignment(
       step: i32[], counted from the start of the run; drives the ramps.
       triplet: whether the fusion triplet loss acts.
     """
+    memory = jax.lax.stop_gradient(memory)
     mask = tokens != 0
     names = ("image", "text", "image_m", "text_m", "fuse", "t", "i")
     keys = dict(zip(names, jax.random.split(rng, len(names)), strict=True))

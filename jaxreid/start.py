@@ -1,6 +1,7 @@
 """Start weights: a folder with the parameters that a run begins from, and their vocabulary."""
 
 import os
+import zipfile
 from typing import Any
 
 import jax
@@ -22,10 +23,10 @@ def save_start(folder: str, params: Any) -> None:
     arrays = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         name, value = parameter_name(path), np.asarray(leaf)
-        arrays[name] = value.astype(np.float16)
-        if not np.isfinite(arrays[name]).all():
-            largest = np.abs(value).max()
+        largest = np.abs(value).max()
+        if not largest <= np.finfo(np.float16).max:
             raise ValueError(f"parameter {name} has values beyond float16, up to {largest}")
+        arrays[name] = value.astype(np.float16)
     write_npz(os.path.join(folder, FILE), arrays)
 
 
@@ -46,7 +47,7 @@ def load_start(folder: str, params: Any) -> Any:
     try:
         with np.load(file, allow_pickle=False) as archive:
             saved = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"config.start: {file} cannot be read: {error}") from error
     fresh = []
 

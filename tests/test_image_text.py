@@ -26,6 +26,8 @@ SETTINGS = GlobalSettings(
     alpha=0.4,
     alpha_steps=10,
     temperature_limits=(0.05, 0.5),
+    batch_keys="momentum",
+    queue_steps=0,
     hardness_steps=10,
     matching_rows=0,
     triplet_margin=0.6,
@@ -109,9 +111,11 @@ def plain(inputs):
         text_m = apply(momentum, "embed_text", apply(momentum, "text_tokens", tokens, mask))
         image_tokens = apply(params, "image_tokens", images)
         text_tokens = apply(params, "text_tokens", tokens, mask)
+        image = apply(params, "embed_image", image_tokens)
+        text = apply(params, "embed_text", text_tokens)
         itc = momentum_itc(
-            apply(params, "embed_image", image_tokens),
-            apply(params, "embed_text", text_tokens),
+            image,
+            text,
             jnp.concatenate([image_m, memory.image_queue]),
             jnp.concatenate([text_m, memory.text_queue]),
             identity_target(PEOPLE, np.concatenate([PEOPLE, QUEUE_PEOPLE])),
@@ -142,7 +146,7 @@ def plain(inputs):
             "itm_accuracy": accuracy,
             "temperature": params["temperature"],
         }
-        return itc + itm + triplet, (parts, image_m, text_m)
+        return itc + itm + triplet, (parts, (image, text), (image_m, text_m), jnp.stack(right))
 
     return jax.jit(jax.value_and_grad(total, has_aux=True), compiler_options=QUICK)
 
@@ -157,7 +161,7 @@ def closest(plain, params, itm, alpha) -> tuple:
 
 def test_loss_metrics_and_gradients_equal_pairs_one_at_a_time(stream, plain, params):
     (loss, (_, metrics)), gradients = stream(params)
-    (expected, (parts, _, _)), gradient = closest(plain, params, metrics["itm"], 0.4 * 4 / 10)
+    (expected, (parts, *_)), gradient = closest(plain, params, metrics["itm"], 0.4 * 4 / 10)
     np.testing.assert_allclose(loss, expected, rtol=0, atol=1e-5)
     assert set(metrics) == set(parts)
     for name, value in parts.items():
@@ -176,7 +180,7 @@ def test_no_gradient_flows_into_the_memory(stream, params):
 def test_memory_after_is_the_moved_encoders_and_first_in_first_out(stream, plain, inputs, params):
     memory = inputs[2]
     (_, (after, metrics)), _ = stream(params)
-    (_, (_, image_m, text_m)), _ = closest(plain, params, metrics["itm"], 0.16)
+    (_, (_, _, (image_m, text_m), _)), _ = closest(plain, params, metrics["itm"], 0.16)
     jax.tree.map(
         lambda a, old, new: np.testing.assert_allclose(a, 0.9 * old + 0.1 * new, atol=1e-6),
         after.params,
@@ -195,7 +199,7 @@ def test_memory_after_is_the_moved_encoders_and_first_in_first_out(stream, plain
 @pytest.mark.parametrize(("step", "alpha"), [(0, 0.0), (10, 0.4), (25, 0.4)])
 def test_alpha_rises_to_its_value_and_stays(stream, plain, params, step, alpha):
     (_, (_, metrics)), _ = stream(params, step=step)
-    (_, (parts, _, _)), _ = plain(params, *NEGATIVES, alpha)
+    (_, (parts, *_)), _ = plain(params, *NEGATIVES, alpha)
     np.testing.assert_allclose(metrics["itc"], parts["itc"], rtol=0, atol=1e-5)
 
 
@@ -220,31 +224,71 @@ def test_a_batch_of_one_person_gives_finite_numbers(stream, params):
     np.testing.assert_allclose(loss, metrics["itc"] + metrics["itm"], rtol=1e-6)
 
 
-def test_triplet_reads_probabilities_or_logits(inputs, params):
+@pytest.fixture(scope="module")
+def options(inputs):
+    """Loss and metrics of three settings, L_itc of two more, compiled; and of any setting."""
     images, tokens, memory = inputs
 
-    def run(params, score, triplet=True):
+    def run(params, triplet=True, **changes):
         loss, _, metrics, _ = global_alignment(
-            MODEL, SETTINGS._replace(triplet_score=score), params, memory, images, tokens,
+            MODEL, SETTINGS._replace(**changes), params, memory, images, tokens,
             jnp.asarray(PEOPLE), jax.random.key(0), jnp.int32(10), triplet=triplet,
         )  # fmt: skip
         return loss, metrics
 
-    both = jax.jit(
-        lambda params: [run(params, score) for score in ("probability", "logit")],
-        compiler_options=QUICK,
-    )
+    def several(params):
+        changes = ({"triplet_score": "probability"}, {"triplet_score": "logit"})
+        results = [run(params, **c) for c in (*changes, {"matching_rows": 2})]
+        return results, [
+            run(params, batch_keys="online", queue_steps=steps)[1]["itc"] for steps in (10, 11)
+        ]
+
+    return jax.jit(several, compiler_options=QUICK), run
+
+
+def test_triplet_reads_probabilities_or_logits(options, params):
     # The bias of "match" moves every logit alike; margins between logits do not see it.
     head = params["itm_head"]
     moved = {**params, "itm_head": {**head, "bias": head["bias"] + jnp.array([0.0, 1.5])}}
-    before, after = both(params), both(moved)
+    several, run = options
+    before, after = several(params)[0], several(moved)[0]
     triplet = [[float(r[i][1]["triplet"]) for r in (before, after)] for i in (0, 1)]
     assert abs(triplet[0][0] - triplet[0][1]) > 1e-3
     np.testing.assert_allclose(triplet[1][0], triplet[1][1], rtol=1e-4)
     for loss, metrics in before:
         parts = [metrics[name] for name in ("itc", "itm", "triplet")]
         np.testing.assert_allclose(loss, sum(parts), rtol=1e-6)
-    assert "triplet" not in jax.eval_shape(lambda: run(params, "logit", triplet=False))[1]
+    assert "triplet" not in jax.eval_shape(lambda: run(params, triplet=False))[1]
+
+
+def test_matching_rows_match_only_the_first_rows(options, plain, params):
+    metrics = options[0](params)[0][2][1]
+    # Rows 0 and 1 have one negative each, whatever is drawn.
+    (_, (*_, right)), _ = plain(params, *NEGATIVES, 0.4)
+    right = np.asarray(right)[:, :2]
+    np.testing.assert_allclose(metrics["itm"], -np.log(right).mean(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(metrics["itm_accuracy"], 100 * (right > 0.5).mean(), rtol=1e-6)
+    true, sides = right[0], 1 - right[1:]
+    expected = np.maximum(0.6 - true + sides, 0).mean(axis=1).sum()
+    np.testing.assert_allclose(metrics["triplet"], expected, rtol=0, atol=1e-5)
+
+
+def test_online_keys_are_the_batch_itself_and_the_queue_acts_from_its_step(
+    options, plain, inputs, params
+):
+    memory = inputs[2]
+    (_, (_, (image, text), _, _)), _ = plain(params, *NEGATIVES, 0.4)
+    for itc, queued, ids in zip(options[0](params)[1], (5, 0), (QUEUE_PEOPLE, []), strict=True):
+        expected = momentum_itc(
+            image,
+            text,
+            jnp.concatenate([image, memory.image_queue[:queued]]),
+            jnp.concatenate([text, memory.text_queue[:queued]]),
+            identity_target(PEOPLE, np.concatenate([PEOPLE, ids])),
+            temperature=params["temperature"],
+            alpha=0.4,
+        )
+        np.testing.assert_allclose(itc, expected, rtol=0, atol=1e-5)
 
 
 def test_first_only_equals_row_0_of_the_full_computation(inputs, params):

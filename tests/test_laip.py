@@ -122,6 +122,8 @@ def test_albef_is_laip_without_its_parts(make_config, triplet):
         ("alignment", "triplet", "one of cosine, sigmoid, contrastive, got 'triplet'"),
         ("reduction", "none", "one of mean, sum, got 'none'"),
         ("triplet_score", "cosine", "one of probability, logit, got 'cosine'"),
+        ("batch_keys", "both", "one of momentum, online, got 'both'"),
+        ("matching_rows", 4, r"in 0\.\.3 \(train.batch_size\), got 4"),
         ("layer", 1, r"in 0\.\.0 .*'bidirectional'.*backward attention is exactly 0.* got 1"),
         ("layer", -1, r"in 0\.\.0 .* got -1"),
         ("phrases", 0, "at least 1, got 0"),

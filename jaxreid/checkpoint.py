@@ -214,16 +214,19 @@ class Checkpoints:
             ) from error
 
     def _explained(self, error: Exception) -> Exception:
-        """The error as one sentence where its cause is known."""
-        full = OSError(errno.ENOSPC, "no space left on the disk for a checkpoint", self._folder)
+        """The error of a save as one sentence with the folder."""
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-                return full
+                break
+            if any(word in str(cause) for word in ("No space left", "RESOURCE_EXHAUSTED")):
+                break  # tensorstore
             cause = cause.__cause__ or cause.__context__
-        if any(word in str(error) for word in ("No space left", "ENOSPC", "RESOURCE_EXHAUSTED")):
-            return full
-        return error
+        if cause is not None:
+            text = "no space left on the disk for a checkpoint"
+            return OSError(errno.ENOSPC, text, self._folder)
+        reason = " ".join(str(error).split())[:_REASON]
+        return OSError(f"a checkpoint cannot be written in {self._folder}: {reason}")
 
 
 def _abstract(x: Any) -> Any:

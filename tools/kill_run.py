@@ -26,7 +26,7 @@ from absl import logging
 
 # Imported once here, so that a forked run starts at once; no device is touched before the fork.
 import jaxreid.main
-import jaxreid.run  # noqa: F401
+import jaxreid.run
 from jaxreid.runlog import TIMING
 
 ROOT = pathlib.Path(__file__).parents[1]

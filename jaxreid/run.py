@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from absl import logging
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -59,7 +60,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     started = time.monotonic()
     check(config, jax.device_count())
     begun = _enter(config, workdir)
-    parts = assemble(config, os.path.join(workdir, "tokenizer"), learn=not begun)
+    vocabulary = os.path.join(workdir, "tokenizer")
+    parts = _first_on_one(partial(assemble, config, vocabulary, learn=not begun))
     config, method, mesh = parts.config, parts.method, parts.mesh
     source = pipeline.Pairs(parts.split("train"), parts.texts("train"))
     # What would stop the run at its end stops it here.
@@ -132,7 +134,8 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         raise ValueError(f"the run in {workdir} is of another config: {'; '.join(different)}")
     if not _has_checkpoint(workdir):
         raise FileNotFoundError(f"no checkpoint in {workdir}/checkpoints: nothing was trained")
-    parts = assemble(_with_training_of(saved, config), f"{workdir}/tokenizer", learn=False)
+    full = _with_training_of(saved, config)
+    parts = _first_on_one(partial(assemble, full, f"{workdir}/tokenizer", learn=False))
     _check_ranked(parts, "test", config.eval.top_k)
     method, mesh = parts.method, parts.mesh
     checkpoints = _checkpoints(config, workdir, read_only=True)
@@ -145,6 +148,15 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     )
     other = "-".join(filter(None, (config.data.name, config.data.variant)))
     return _finish(parts, params, workdir, "results" if same else f"results-{other}", {}, best)
+
+
+def _first_on_one(make: Callable[[], Parts]) -> Parts:
+    """What `make` returns; process 0 comes first, since it may write what the others then read."""
+    if jax.process_count() == 1:
+        return make()
+    parts = make() if jax.process_index() == 0 else None
+    multihost_utils.sync_global_devices("first_on_one")
+    return parts or make()
 
 
 def _with_training_of(saved: dict[str, Any], config: ConfigDict) -> ConfigDict:

@@ -16,7 +16,7 @@ PERIODS = ("step", "epoch")
 RESAMPLERS = ("bicubic", "bilinear")
 CLEANERS = ("albef", "blip", "none")
 TAGGERS = ("auto", "perceptron", "lexicon")
-RULES = ("albef", "blip", "cada", "keep")  # "nce" needs a temperature that no recipe has yet
+RULES = ("albef", "blip", "cada", "keep", "nce")
 DIRECTIONS = ("text_to_image", "both")
 MISSING = ("error", "skip")
 METRICS = ("R1", "R5", "R10", "mAP", "mINP")
@@ -86,6 +86,7 @@ def _check_model(model: ConfigDict) -> None:
     """Rules of the section `model`."""
     _one_of("model.dtype", model.dtype, DTYPES)
     _positive("model", model, "embedding")
+    _is("model.init_std", model.init_std, 0 < model.init_std < math.inf, "> 0")
     _positive("model.vit", model.vit, "patch", "width", "depth", "heads", "mlp")
     _positive("model.bert", model.bert, "width", "text_depth", "cross_depth", "heads", "mlp")
     for name in ("vit", "bert"):
@@ -151,6 +152,7 @@ def _check_eval(evaluation: ConfigDict, devices: int) -> None:
     _positive("eval", evaluation, "query_chunk", "image_chunk", "sheet_queries")
     _is("eval.top_k", evaluation.top_k, evaluation.top_k >= 0, ">= 0")
     _one_of("eval.rule", evaluation.rule, RULES)
+    _is("eval.temperature", evaluation.temperature, 0 <= evaluation.temperature < math.inf, ">= 0")
     _one_of("eval.token_dtype", evaluation.token_dtype, DTYPES)
     _one_of("eval.direction", evaluation.direction, DIRECTIONS)
     _one_of("eval.missing", evaluation.missing, MISSING)

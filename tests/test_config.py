@@ -58,7 +58,9 @@ from jaxreid.streams import network
         ({"optim.groups": (("(", 1.0, 0.0),)}, "optim.groups: pattern '(' is no regular express"),
         ({"eval.chunk": 3}, "eval.chunk must be a positive multiple of the 2 devices, got 3"),
         ({"eval.top_k": -1}, "eval.top_k must be >= 0, got -1"),
-        ({"eval.rule": "nce"}, "eval.rule must be one of albef, blip, cada, keep, got 'nce'"),
+        ({"eval.rule": "ncs"}, "eval.rule must be one of albef, blip, cada, keep, nce, got 'ncs'"),
+        ({"eval.temperature": -0.1}, "eval.temperature must be >= 0, got -0.1"),
+        ({"model.init_std": 0.0}, "model.init_std must be > 0, got 0.0"),
         ({"eval.select": "R2"}, "eval.select must be one of R1, R5, R10, mAP, mINP, got 'R2'"),
         ({"eval.direction": "image_to_text"}, "eval.direction must be one of text_to_image, both"),
         ({"eval.token_dtype": "float64"}, "eval.token_dtype must be one of float32, bfloat16, g"),
@@ -93,7 +95,7 @@ def test_words_are_those_of_the_modules_that_mean_them():
     assert set(rules.RESAMPLERS) == set(images.RESAMPLERS)
     assert rules.CLEANERS == text.STYLES
     assert rules.TAGGERS == phrases.SOURCES
-    assert (*rules.RULES, "nce") == rerank.RULES
+    assert rules.RULES == rerank.RULES
     assert rules.DIRECTIONS == evaluate.DIRECTIONS
     assert set(rules.DTYPES) == set(network.DTYPES) == set(embed.TOKEN_DTYPES)
 

@@ -306,7 +306,8 @@ def _run_one(job: Job, out: Path, later: list[Job], clock: Clock, stop: "_Stop",
                 step, total, share = progress(path.read_bytes()[begin:].decode(errors="replace"))
                 left = clock.left(job, share, said - started, later)
                 shown = "not known yet" if left is None else _hours(left)
-                print(f"{job.name}: step {step}/{total}, left over all: {shown}", flush=True)
+                done = f"step {step}/{total}" if total else "no step yet"
+                print(f"{job.name}: {done}, left over all: {shown}", flush=True)
     return child.returncode
 
 

@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> ConfigDict:
     c.reconstruction = "mpm"  # "none" | "mpm" | "mlm"
     # The paper tried all cross layers but the last and does not print the best; ALBEF's Grad-CAM
     # reads the third of six (models/model_retrieval.py, block 8).
-    small = variant in ("", "start")
+    small = variant in ("", "random", "start")
     c.layer = 0 if small else 2
     c.phrases = 3 if small else 6  # phrases of a caption used in a step, at most
     c.word_score = "probability"  # | "logit", of the masked word (Eq. 5)

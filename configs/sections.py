@@ -5,6 +5,9 @@ from ml_collections import ConfigDict
 # Folder names under data.manual_dir are those of the published data sets.
 PAPER_DATA = ("cuhk_pedes", "icfg_pedes", "rstpreid")
 
+# Weights of the small network, made by configs/laip.py:start and tools/export_start.py.
+START = "configs/start/synthpedes"
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -162,62 +165,89 @@ def albef_losses() -> ConfigDict:
 
 
 def recipe(variant: str) -> ConfigDict:
-    """The parts of a recipe that ALBEF and LAIP share.
+    """Returns the parts of a recipe that ALBEF and LAIP share.
 
     Args:
-      variant: "" (synthpedes on two CPU cores), "start" (makes its start weights), or a published
-        data set, with "-384x128" behind it for images of that size.
+      variant: "" (synthpedes on two CPU cores), "random" (the same without start weights), "start"
+        (makes the start weights), or a published data set, with "-384x128" behind it for images
+        of that size.
     """
+    name, _, size = variant.partition("-")
+    if variant == "":
+        config = _small(3e-4, (2, 1))
+        config.start = config.text.tokenizer = START
+        config.losses.queue_length = 1024
+        config.losses.temperature_limits = (0.01, 0.5)
+    elif variant == "random":
+        config = _small(1e-3, (4, 2))
+        _from_random(config)
+        config.losses.hardness_epochs = 3.0
+    elif variant == "start":
+        config = _small(1e-3, (2.1,))
+        _from_random(config)
+        config.data.variant = "medium"
+        config.train.evaluate_every = config.train.save_every = 0.3
+        config.losses.hardness_epochs = 1.5
+    elif name in PAPER_DATA and size in ("", "384x128"):
+        config = _paper(name, (384, 128) if size else (384, 384))
+    else:
+        known = ["", "random", "start"] + [f"{d}{s}" for d in PAPER_DATA for s in ("", "-384x128")]
+        raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
+    return config
+
+
+def _small(learning_rate: float, epochs: tuple) -> ConfigDict:
+    """Synthpedes at a size for two CPU cores."""
     config = ConfigDict()
     config.seed = 0
-    config.start = ""  # weights to start from; "" = random
-    name, _, size = variant.partition("-")
-    if variant in ("", "start"):
-        config.data = data("synthpedes", "default")
-        config.image = image((96, 48), "bicubic")
-        config.image.flip = 0.0  # captions say left and right
-        config.text = text(40)
-        config.model = small_model()
-        config.train = training(64, (4, 2))
-        config.optim = optimiser(1e-3)
-        config.optim.min_learning_rate = 1e-5
-        config.optim.period = "step"
-        config.optim.clip_norm = 1.0
-        config.optim.warmup_epochs = 0.25
-        config.optim.groups = (
-            (r"temperature", 0.1, 0.0),
-            (r".*(bias|scale)", 1.0, 0.0),
-            (r".*", 1.0, 0.02),
-        )
-        config.eval = evaluation()
-        config.losses = albef_losses()
-        # From random weights: see jaxreid/streams/image_text.py.
-        config.losses.batch_keys = "online"
-        config.losses.queue_length = 1024
-        config.losses.queue_epochs = 4.0
-        config.losses.momentum = 0.98
-        config.losses.temperature_limits = (0.01, 0.5)
-        config.losses.alpha = 0.2
-        if variant == "start":
-            config.data.variant = "medium"
-            config.train.epochs = (2.4,)
-            config.train.evaluate_every = config.train.save_every = 0.4
-            config.losses.matching_rows = 32
-            config.losses.queue_epochs = 2.4
-    elif name in PAPER_DATA and size in ("", "384x128"):
-        config.data = data(name, "")
-        config.data.workers = 8
-        config.image = image((384, 128) if size else (384, 384), "bicubic")
-        config.text = text(50)
-        config.text.tokenizer = "bert-base-uncased"
-        config.model = base_model()
-        config.train = training(52, (30, 15))  # 13 images on each of 4 GPUs
-        config.train.log_every = 50
-        config.optim = optimiser(1e-5)
-        config.eval = evaluation()
-        config.eval.top_k = 128
-        config.losses = albef_losses()
-    else:
-        known = ["", "start"] + [f"{d}{s}" for d in PAPER_DATA for s in ("", "-384x128")]
-        raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
+    config.start = ""  # folder of weights to start from; "" = random
+    config.data = data("synthpedes", "default")
+    config.image = image((96, 48), "bicubic")
+    config.image.flip = 0.0  # captions say left and right
+    config.text = text(40)
+    config.model = small_model()
+    config.train = training(64, epochs)
+    config.optim = optimiser(learning_rate)
+    config.optim.min_learning_rate = 1e-5
+    config.optim.period = "step"
+    config.optim.clip_norm = 1.0
+    config.optim.warmup_epochs = 0.25
+    config.optim.groups = (
+        (r"temperature", 0.1, 0.0),
+        (r".*(bias|scale)", 1.0, 0.0),
+        (r".*", 1.0, 0.02),
+    )
+    config.eval = evaluation()
+    config.losses = albef_losses()
+    return config
+
+
+def _from_random(config: ConfigDict) -> None:
+    """Makes a small recipe learn without start weights: see jaxreid/streams/image_text.py."""
+    config.losses.batch_keys = "online"
+    config.losses.queue_length = 1024
+    config.losses.queue_epochs = float(sum(config.train.epochs))
+    config.losses.momentum = 0.98
+    config.losses.alpha = 0.2
+    config.losses.temperature_limits = (0.01, 0.5)
+    config.losses.matching_rows = 32
+
+
+def _paper(name: str, size: tuple[int, int]) -> ConfigDict:
+    """A published data set at the paper's scale."""
+    config = ConfigDict()
+    config.seed = 0
+    config.start = ""  # folder of weights to start from; "" = random
+    config.data = data(name, "")
+    config.data.workers = 8
+    config.image = image(size, "bicubic")
+    config.text = text(50)
+    config.text.tokenizer = "bert-base-uncased"
+    config.model = base_model()
+    config.train = training(52, (30, 15))  # 13 images on each of 4 GPUs
+    config.train.log_every = 50
+    config.optim = optimiser(1e-5)
+    config.eval = evaluation()
+    config.eval.top_k = 128
+    config.losses = albef_losses()
     return config

@@ -65,6 +65,7 @@ def write_run(folder, r1, seconds=(30, 60)):
 def tiny(folder: Path, **fields):
     """Six steps of a network of 16 channels, three in each stage."""
     config = laip.get_config()
+    config.start = config.text.tokenizer = ""
     config.data.update(variant="tiny", data_dir=str(folder / "data"))
     config.image.size = (32, 16)
     config.text.update(max_tokens=12, max_phrase_tokens=8, vocabulary=150, tagger="lexicon")

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from copies import records, write_annotations, write_copy
+from reads import recorded_reads, unread
 
 from configs import albef
 from jaxreid import parts, run
@@ -36,10 +37,12 @@ def data_dir(tmp_path_factory):
 def _recipe(data_dir, variant="tiny"):
     """ALBEF of a thousandth of its size: twelve steps of two stages on 192 pairs."""
     config = albef.get_config()
+    config.start = config.text.tokenizer = ""
+    config.start = ""
     config.data.variant = variant
     config.data.data_dir = data_dir
     config.image.size = (64, 32)
-    config.text.update(max_tokens=16, vocabulary=300)
+    config.text.update(tokenizer="", max_tokens=16, vocabulary=300)
     config.model.embedding = 16
     config.model.vit.update(width=32, depth=1, heads=2, mlp=32)
     config.model.bert.update(width=32, text_depth=1, cross_depth=1, heads=2, mlp=32)
@@ -59,11 +62,18 @@ def _published(data_dir, folder, data_set="cuhk_pedes"):
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir, tmp_path_factory):
-    """(config, folder, results) of a finished run, which no test changes."""
+def recorded(data_dir, tmp_path_factory):
+    """((config, folder, results), fields read) of a finished run."""
     config = _recipe(data_dir)
     folder = tmp_path_factory.mktemp("runs") / "run"
-    return config, folder, run.train(config, str(folder))
+    with recorded_reads() as reads:
+        return (config, folder, run.train(config, str(folder))), reads
+
+
+@pytest.fixture(scope="module")
+def finished(recorded):
+    """(config, folder, results) of a finished run, which no test changes."""
+    return recorded[0]
 
 
 @pytest.fixture
@@ -131,6 +141,12 @@ def test_rankings_give_the_scores_again(finished):
         right = arrays["gallery_person_id"][arrays["final"]] == arrays["query_person_id"][:, None]
     assert 100 * right[:, 0].mean() == pytest.approx(results["final"]["R1"])
     assert 100 * right[:, :5].any(axis=1).mean() == pytest.approx(results["final"]["R5"])
+
+
+def test_run_reads_every_field(recorded):
+    (config, _, _), reads = recorded
+    phrases = {"text.tagger", "text.min_words", "text.max_phrase_tokens"}  # of LAIP
+    assert set(unread(config, reads)) == phrases
 
 
 # Again

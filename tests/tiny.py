@@ -18,6 +18,7 @@ QUICK = {"xla_backend_optimization_level": 0}
 def recipe(get_config=laip.get_config):
     """The laptop recipe of a method with 32 x 16 pixels, patches of 8, 12 tokens, batches of 3."""
     config = get_config()
+    config.start = config.text.tokenizer = ""
     config.image.size = (32, 16)
     config.text.max_tokens = 12
     config.text.max_phrase_tokens = 7

@@ -33,7 +33,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # 26 steps, 10 of them saved; the stages end at steps 15, which is saved, and 26.
 OVERRIDES = (
-    "data.variant=tiny", "image.size=(32, 16)", "text.max_tokens=16", "text.vocabulary=200",
+    "start=", "text.tokenizer=", "data.variant=tiny", "image.size=(32, 16)", "text.max_tokens=16",
+    "text.vocabulary=200",
     "text.max_phrase_tokens=8", "model.embedding=16", "model.vit.width=32", "model.vit.depth=1",
     "model.vit.heads=2", "model.vit.mlp=32", "model.bert.width=32", "model.bert.text_depth=1",
     "model.bert.cross_depth=2", "model.bert.heads=2", "model.bert.mlp=32",

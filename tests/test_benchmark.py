@@ -134,6 +134,16 @@ def test_a_comparison_is_in_float32_without_dropout(benchmark):
     assert config.train.batch_size == 52
 
 
+def test_the_vocabulary_is_as_large_as_that_of_the_recipe(benchmark, tmp_path):
+    words = [*benchmark._SPECIAL, "a", "red", "coat"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    for tokenizer, size in ((str(tmp_path), 8), ("", 123), ("bert-base-uncased", 30522)):
+        config, chosen = tiny(), options(vocabulary=0)
+        config.text.update(tokenizer=tokenizer, vocabulary=123)
+        benchmark.prepare(config, chosen)
+        assert chosen.vocabulary == size
+
+
 def test_a_missing_pytorch_is_said_in_a_sentence(benchmark, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     subject = benchmark.Subject(tiny(), None, None, 60)

@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # configs are found from any folder
 
 from jaxreid.arguments import load_recipe  # noqa: E402
+from jaxreid.data.text import load_tokenizer  # noqa: E402
 
 _AGREEMENT = 1e-4  # largest relative difference of losses
 _PAUSE_SECONDS = 0.2  # between turns: idle threads of the other framework stop spinning
@@ -98,11 +99,21 @@ def prepare(config: Any, options: argparse.Namespace) -> None:
     config.train.batch_size = options.batch or config.train.batch_size
     config.train.steps_per_epoch = config.train.steps_per_epoch or 1000
     if not options.vocabulary:
-        options.vocabulary = _HUB_VOCABULARY if config.text.tokenizer else config.text.vocabulary
+        options.vocabulary = _vocabulary(config)
+    config.start = ""  # random weights take as long
     config.laip.queue_epochs = 0.0  # the queue acts at once
     if compares(options):
         config.model.dtype = "float32"
         config.model.bert.dropout = config.model.vit.dropout = config.model.vit.drop_path = 0.0
+
+
+def _vocabulary(config: Any) -> int:
+    """Size of the vocabulary that a recipe trains with."""
+    if not config.text.tokenizer:
+        return config.text.vocabulary
+    if Path(config.text.tokenizer).is_dir():
+        return load_tokenizer(config.text.tokenizer).vocabulary_size
+    return _HUB_VOCABULARY
 
 
 def compares(options: argparse.Namespace) -> bool:

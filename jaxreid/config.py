@@ -39,8 +39,6 @@ def check(config: ConfigDict, devices: int) -> None:
     methods = sorted(f[:-3] for f in os.listdir(folder) if f[0] != "_" and f.endswith(".py"))
     _one_of("method", config.method, methods)
     _is("seed", config.seed, config.seed >= 0, ">= 0")
-    if config.start and not os.path.exists(os.path.expanduser(config.start)):
-        raise FileNotFoundError(f"config.start: no such file or folder: {config.start}")
     _check_data(config.data)
     _check_model(config.model)  # first: the others divide by its patch and heads
     _check_image(config.image, config.model.vit.patch)
@@ -48,6 +46,8 @@ def check(config: ConfigDict, devices: int) -> None:
     _check_train(config.train, devices)
     _check_optim(config.optim, config.train)
     _check_eval(config.eval, devices)
+    if config.start and not os.path.exists(os.path.expanduser(config.start)):
+        raise FileNotFoundError(f"config.start: no such file or folder: {config.start}")
 
 
 def _check_data(data: ConfigDict) -> None:

@@ -38,12 +38,15 @@ def main(argv: list[str]) -> int:
     if FLAGS.config is None:
         raise ValueError("--config is missing: give one of configs/*.py")
     check(FLAGS.config, devices=1)
-    # Imported after flags and fields are checked: a typo is answered at once.
+    # Imported after flags and fields are checked: a typo is answered at once. Ctrl-C ends the
+    # process as it stands meanwhile: an extension torn in its import may crash.
+    handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     import jax
 
     from jaxreid import run
     from jaxreid.loop import Interrupted, NotFinite
 
+    signal.signal(signal.SIGINT, handler)
     if FLAGS.distributed or FLAGS.coordinator:
         jax.distributed.initialize(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
     workdir = FLAGS.workdir or os.path.join("runs", default_name())
@@ -91,7 +94,9 @@ def entry() -> None:
         if "--traceback" in sys.argv:
             raise
         _say("interrupted; the same command goes on from the last checkpoint, if there is one")
-        sys.exit(128 + signal.SIGINT)
+        # At once: a compilation or a read may still run, and crash while the rest is torn down.
+        sys.stderr.flush()
+        os._exit(128 + signal.SIGINT)
 
 
 def _ours_or_warning(record) -> bool:

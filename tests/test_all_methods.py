@@ -1,0 +1,346 @@
+"""What every method in jaxreid/methods must do, whatever it computes; at tiny sizes."""
+
+import importlib
+import pathlib
+from functools import cached_property, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from jaxreid import methods
+from jaxreid.data.text import train_tokenizer
+from jaxreid.methods import Features
+
+NAMES = sorted(
+    path.stem for path in pathlib.Path(methods.__file__).parent.glob("*.py") if path.stem[0] != "_"
+)
+CAPTIONS = (
+    "A man in a dark blue shirt and black jeans.",
+    "A woman with a red backpack, white shoes and a long grey coat walks.",
+    "The man carries a green bag.",
+    "A tall person in blue jeans and a yellow jacket.",
+    "Black shoes.",
+    "A woman in a short red dress with white running shoes.",
+    "A man with a grey cap and a red shirt.",
+    "She wears a blue coat.",
+)
+PERSON_ID = (0, 1, 2, 0, 3, 4, 4, 5)  # rows of one person are positives of each other
+
+
+class Built:
+    """A method built from its laptop recipe at tiny size, and what several tests need of it."""
+
+    def __init__(self, name, vocabulary, dtype):
+        recipe = importlib.import_module(f"configs.{name}").get_config
+        self.config = tiny.recipe(recipe)
+        self.config.text.tokenizer = vocabulary
+        self.config.model.dtype = dtype
+        self.config.model.vit.depth = self.config.model.bert.text_depth = 1
+        self.config.model.bert.cross_depth = 2
+        self.config.train.batch_size = len(CAPTIONS)
+        self.config[name].queue_length = 12
+        self.method = importlib.import_module(f"jaxreid.methods.{name}").make(self.config)
+        self.stages = range(len(self.config.train.epochs))
+
+    @cached_property
+    def params(self):
+        return jax.jit(self.method.init)(jax.random.key(1))
+
+    @cached_property
+    def memory(self):
+        return jax.jit(self.method.init_memory)(jax.random.key(2), self.params)
+
+    @cached_property
+    def texts(self):
+        return self.method.tokenize(CAPTIONS)
+
+    def record(self, i):
+        """Record i of a data set whose images are noise, of sizes that differ."""
+        rng = np.random.default_rng(i)
+        return {
+            "image": rng.integers(0, 256, (40 + i, 20 + i, 3), np.uint8),
+            "text": {name: rows[i] for name, rows in self.texts.items()},
+            "person_id": np.int32(PERSON_ID[i]),
+            "image_id": np.int32(i),
+        }
+
+    @cached_property
+    def batch(self):
+        rng = np.random.default_rng(0)
+        examples = [self.method.transform(self.record(i), rng) for i in range(len(CAPTIONS))]
+        return {name: jnp.stack([example[name] for example in examples]) for name in examples[0]}
+
+    @cached_property
+    def step(self):
+        """Compiled (params, memory, key, stage) -> (loss, (memory, metrics)), gradients of both."""
+
+        def loss(params, floats, memory, batch, key, stage):
+            memory = jax.tree.map(lambda x, f: x if f is None else f, memory, floats)
+            return self.method.loss(params, memory, batch, key, jnp.int32(5), stage)
+
+        grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), static_argnums=5)
+
+        def step(params, memory, key, stage):
+            # Integers have no gradient.
+            floats = jax.tree.map(lambda x: x if x.dtype == jnp.float32 else None, memory)
+            return grad(params, floats, memory, self.batch, key, stage)
+
+        return step
+
+    @cached_property
+    def losses(self):
+        """Of each stage (loss, metrics, memory, gradients of params, gradients of memory)."""
+        found = []
+        for stage in self.stages:
+            out, grads = self.step(self.params, self.memory, jax.random.key(3), stage)
+            loss, (memory, metrics) = out
+            found.append(jax.device_get((loss, metrics, memory, *grads)))
+        return found
+
+    @cached_property
+    def encoders(self):
+        """Compiled (encode_image, encode_query)."""
+        return jax.jit(self.method.encode_image), jax.jit(self.method.encode_query)
+
+    @cached_property
+    def features(self):
+        """Features of the images and of the captions of the batch."""
+        image, query = self.encoders
+        found = image(self.params, self.batch["image"]), query(self.params, self.texts)
+        return jax.device_get(found)
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("vocabulary"))
+    train_tokenizer(CAPTIONS, 90, folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def built(request, vocabulary):
+    return Built(request.param, vocabulary, "float32")
+
+
+def _leaves(tree):
+    return jax.tree_util.tree_flatten_with_path(tree)[0]
+
+
+def _rows(features, index):
+    return Features(*(None if x is None else x[np.array(index)] for x in features))
+
+
+# Host functions
+
+
+def test_texts_are_rows_of_numbers_in_the_order_given(built):
+    assert "tokens" in built.texts
+    for rows in built.texts.values():
+        assert isinstance(rows, np.ndarray)
+        assert len(rows) == len(CAPTIONS)
+    alone = built.method.tokenize(CAPTIONS[3:4])
+    for name, rows in alone.items():
+        np.testing.assert_array_equal(rows[0], built.texts[name][3])
+
+
+def test_text_without_words_is_refused_with_its_number(built):
+    with pytest.raises(ValueError, match=r"caption 1 has no words: '\.\.\.'"):
+        built.method.tokenize([CAPTIONS[0], "..."])
+
+
+def test_training_transform_follows_its_generator(built):
+    first, second, other = (
+        built.method.transform(built.record(1), np.random.default_rng(seed)) for seed in (5, 5, 6)
+    )
+    assert set(first) == set(second) == set(other)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+        assert first[name].shape == other[name].shape
+        assert first[name].dtype == other[name].dtype
+
+
+def test_evaluation_transform_draws_nothing(built):
+    first, second = (built.method.transform(built.record(2), None) for _ in range(2))
+    assert set(first) == {"image", "tokens"}
+    assert first["image"].shape == (*built.config.image.size, 3)
+    assert first["image"].dtype == np.uint8
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_transform_takes_images_and_texts_alone(built):
+    record = built.record(2)
+    both = built.method.transform(record, None)
+    image = built.method.transform({k: v for k, v in record.items() if k != "text"}, None)
+    text = built.method.transform({k: v for k, v in record.items() if k != "image"}, None)
+    assert set(image) == {"image"}
+    assert set(text) == {"tokens"}
+    np.testing.assert_array_equal(image["image"], both["image"])
+    np.testing.assert_array_equal(text["tokens"], both["tokens"])
+
+
+def test_transform_leaves_its_record_alone(built):
+    record, again = built.record(4), built.record(4)
+    built.method.transform(record, np.random.default_rng(0))
+    np.testing.assert_array_equal(record["image"], again["image"])
+    for name in again["text"]:
+        np.testing.assert_array_equal(record["text"][name], again["text"][name])
+
+
+# Parameters and loss
+
+
+def test_init_follows_its_key(built):
+    init = jax.jit(built.method.init)
+    again, other = (jax.tree.leaves(init(jax.random.key(seed))) for seed in (1, 2))
+    params = jax.tree.leaves(built.params)
+    assert all(np.array_equal(x, y) for x, y in zip(params, again, strict=True))
+    assert not all(np.array_equal(x, y) for x, y in zip(params, other, strict=True))
+    assert {x.dtype for x in params} == {np.dtype(np.float32)}
+
+
+def test_loss_and_metrics_are_finite_numbers_in_every_stage(built):
+    for loss, metrics, _, _, _ in built.losses:
+        for name, value in {"loss": loss, **metrics}.items():
+            assert (value.shape, value.dtype) == ((), np.float32), name
+            assert np.isfinite(value), name
+
+
+def test_gradient_is_finite_and_moves_both_encoders(built):
+    for _, _, _, grads, _ in built.losses:
+        for path, grad in _leaves(grads):
+            assert np.isfinite(grad).all(), jax.tree_util.keystr(path)
+        for tower in ("vit", "text"):
+            assert max(np.abs(grad).max() for grad in jax.tree.leaves(grads[tower])) > 0
+
+
+def test_memory_keeps_its_structure_and_moves_on(built):
+    for _, _, memory, _, _ in built.losses:
+        assert jax.tree.structure(memory) == jax.tree.structure(built.memory)
+        pairs = list(zip(*map(jax.tree.leaves, (built.memory, memory)), strict=True))
+        for before, after in pairs:
+            assert (before.shape, before.dtype) == (after.shape, after.dtype)
+        assert not pairs or not all(np.array_equal(*pair) for pair in pairs)
+
+
+def test_no_gradient_goes_into_memory(built):
+    for _, _, _, _, into_memory in built.losses:
+        for path, grad in _leaves(into_memory):
+            assert not np.any(grad), jax.tree_util.keystr(path)
+
+
+def test_loss_is_the_same_for_the_same_key_alone(built):
+    stage = built.stages[-1]
+    (same, _), _ = built.step(built.params, built.memory, jax.random.key(3), stage)
+    (other, _), _ = built.step(built.params, built.memory, jax.random.key(4), stage)
+    assert same == built.losses[stage][0]
+    assert other != same  # negatives, dropout or masks are drawn
+
+
+# Retrieval
+
+
+def test_embeddings_have_unit_norm(built):
+    for features in built.features:
+        assert features.embedding.shape == (len(CAPTIONS), built.config.model.embedding)
+        assert features.embedding.dtype == np.float32
+        norms = np.linalg.norm(features.embedding, axis=1)
+        np.testing.assert_allclose(norms, 1, rtol=0, atol=1e-5)
+
+
+def test_padding_does_not_change_a_query(built):
+    tokens = built.texts["tokens"][4:5]
+    length = int((tokens != 0).sum())
+    assert length < tokens.shape[1]
+    short = built.encoders[1](built.params, {"tokens": tokens[:, :length]})
+    np.testing.assert_allclose(
+        short.embedding[0], built.features[1].embedding[4], rtol=0, atol=1e-5
+    )
+
+
+def test_an_item_is_encoded_alike_in_any_batch(built):
+    image, query = built.encoders
+    order = np.array([3, 3, 7, 0, 1, 2, 4, 6])
+    images = image(built.params, built.batch["image"][order])
+    queries = query(built.params, {k: v[order] for k, v in built.texts.items()})
+    for whole, part in zip(built.features, (images, queries), strict=True):
+        np.testing.assert_allclose(part.embedding, whole.embedding[order], rtol=0, atol=1e-5)
+
+
+def test_similarity_is_one_score_for_each_pair(built):
+    images, queries = built.features
+    five, three = _rows(queries, range(5)), _rows(images, [4, 0, 2])
+    scores = jax.jit(built.method.similarity)(five, three)
+    assert scores.shape == (5, 3)
+    assert np.isfinite(scores).all()
+    one = built.method.similarity(_rows(five, [1]), _rows(three, [2]))
+    np.testing.assert_allclose(one[0, 0], scores[1, 2], rtol=0, atol=1e-5)
+
+
+def test_match_scores_a_pair_alike_wherever_it_stands(built):
+    if built.method.match is None:
+        return  # similarity is final
+    images, queries = built.features
+    pairs = [(0, 1), (2, 3), (0, 0), (5, 6), (7, 7), (1, 4)]
+    match = jax.jit(built.method.match)
+
+    def scores(pairs):
+        rows = _rows(queries, [q for q, _ in pairs]), _rows(images, [i for _, i in pairs])
+        return match(built.params, *rows)
+
+    forward, backward = scores(pairs), scores(pairs[::-1])
+    assert forward.shape == (len(pairs),)
+    assert forward.dtype == np.float32
+    assert np.isfinite(forward).all()
+    assert len(set(forward.tolist())) == len(pairs)  # the pairs are told apart
+    np.testing.assert_allclose(forward, backward[::-1], rtol=0, atol=1e-5)
+
+
+def test_scores_take_tokens_as_they_are_kept_for_re_ranking(built):
+    if built.method.match is None:
+        return  # similarity is final
+    images, queries = built.features
+    kept = [
+        features._replace(tokens=features.tokens.astype(jnp.bfloat16))
+        for features in (queries, images)
+    ]
+    match = jax.jit(built.method.match)
+    exact, rounded = match(built.params, queries, images), match(built.params, *kept)
+    np.testing.assert_allclose(rounded, exact, rtol=0, atol=0.1)
+
+
+# Reduced precision
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_network_trains_and_ranks_in_float32(name, vocabulary):
+    built = Built(name, vocabulary, "bfloat16")
+    stage = built.stages[-1]
+    loss, (memory, metrics) = jax.jit(partial(built.method.loss, stage=stage))(
+        built.params, built.memory, built.batch, jax.random.key(3), jnp.int32(5)
+    )
+    assert np.isfinite(loss)
+    assert {x.dtype for x in (loss, *metrics.values())} == {np.dtype(np.float32)}
+    for before, after in zip(*map(jax.tree.leaves, (built.memory, memory)), strict=True):
+        assert before.dtype == after.dtype
+    images, queries = built.features
+    for features in (images, queries):
+        assert features.embedding.dtype == np.float32
+        norms = np.linalg.norm(features.embedding, axis=1)
+        np.testing.assert_allclose(norms, 1, rtol=0, atol=1e-2)
+    assert np.isfinite(built.method.similarity(queries, images)).all()
+
+
+# The folder is the registry
+
+
+def test_every_method_has_a_recipe_and_imports_no_other_method():
+    assert {"albef", "laip"} <= set(NAMES)
+    for name in NAMES:
+        module = importlib.import_module(f"jaxreid.methods.{name}")
+        assert importlib.import_module(f"configs.{name}").get_config().method == name
+        used = {getattr(value, "__module__", None) for value in vars(module).values()}
+        assert not used & {f"jaxreid.methods.{other}" for other in NAMES if other != name}

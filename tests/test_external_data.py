@@ -16,10 +16,7 @@ pytestmark = pytest.mark.external
 
 @pytest.fixture(scope="module")
 def data():
-    folder = os.environ.get("JAXREID_DATA")
-    if not folder:
-        pytest.skip("JAXREID_DATA is not set")
-    return Path(folder)
+    return Path(os.environ["JAXREID_DATA"])
 
 
 @pytest.mark.parametrize(

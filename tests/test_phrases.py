@@ -385,7 +385,6 @@ def test_unusable_captions_and_sizes_are_refused(tokenizer, tagger):
 
 
 @pytest.mark.external
-@pytest.mark.skipif("JAXREID_DATA" not in os.environ, reason="JAXREID_DATA is not set")
 @pytest.mark.parametrize(
     ("file", "least"),
     [("cuhk_pedes/reid_raw_val.json", 0.96), ("rstpreid/data_captions_val.json", 0.98)],
@@ -405,7 +404,6 @@ def test_lexicon_phrases_agree_with_the_perceptron(tagger, file, least, monkeypa
 
 
 @pytest.mark.external
-@pytest.mark.skipif("JAXREID_DATA" not in os.environ, reason="JAXREID_DATA is not set")
 def test_the_perceptron_finds_the_same_phrases_in_most_sentences(monkeypatch):
     monkeypatch.setattr(nltk.data, "path", [os.environ["JAXREID_DATA"] + "/nltk_data"])
     perceptron = make_tagger("auto")

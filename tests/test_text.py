@@ -351,7 +351,6 @@ def test_word_numbers_of_a_cut_text_are_those_of_the_whole(tokenizer):
 
 
 @pytest.mark.external
-@pytest.mark.skipif("JAXREID_DATA" not in os.environ, reason="JAXREID_DATA is not set")
 def test_the_vocabulary_of_bert_tokenizes_as_transformers_does():
     from transformers import BertTokenizer
 

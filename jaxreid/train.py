@@ -110,14 +110,14 @@ def init_on_mesh(
     start: Callable[[Params], Params] | None = None,
 ) -> TrainState:
     """Returns `init_state` on every device, without a copy on the host."""
-    rng = jax.random.key(seed)
+    key = partial(jax.random.key, seed)
     if start is None:
         make = partial(init_state, method, tx)
-        return jax.jit(make, out_shardings=replicated(mesh))(rng)
-    random = jax.jit(lambda rng: method.init(jax.random.split(rng, 3)[0]))(rng)
+        return jax.jit(make, out_shardings=replicated(mesh))(key())
+    random = jax.jit(lambda rng: method.init(jax.random.split(rng, 3)[0]))(key())
     params = jax.device_put(start(random), replicated(mesh))
     make = partial(init_state, method, tx, start=lambda _: params)
-    return jax.jit(make, out_shardings=replicated(mesh))(rng)
+    return jax.jit(make, out_shardings=replicated(mesh))(key())
 
 
 def restart_optimizer(

@@ -23,7 +23,7 @@ from jaxreid.train import init_on_mesh, train_step
 ROOT = pathlib.Path(__file__).parents[1]
 
 OVERRIDES = {
-    "data.variant": "tiny", "image.size": (32, 16), "text.max_tokens": 12, "text.vocabulary": 120,
+    "start": "", "text.tokenizer": "", "data.variant": "tiny", "image.size": (32, 16), "text.max_tokens": 12, "text.vocabulary": 120,
     "text.max_phrase_tokens": 8, "model.embedding": 16, "model.vit.width": 32, "model.vit.depth": 2,
     "model.vit.heads": 2, "model.vit.mlp": 48, "model.bert.width": 32, "model.bert.text_depth": 1,
     "model.bert.cross_depth": 2, "model.bert.heads": 2, "model.bert.mlp": 48,
@@ -118,7 +118,7 @@ def test_eight_devices_have_the_losses_of_one(trained):
 
 def test_eight_devices_have_the_gradients_of_one(trained):
     gradient = trained[1]["gradient"]
-    assert np.mean([np.abs(g).max() > 1e-3 for g in jax.tree.leaves(gradient)]) > 0.9
+    assert np.mean([np.abs(g).max() > 1e-3 for g in jax.tree.leaves(gradient)]) > 0.8
     # A difference of parameters over the rate: its rounding is 20 times theirs.
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-5),
@@ -139,7 +139,9 @@ PROCESS = """
 import sys
 import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv.pop(1)))
-jax.config.update("jax_cpu_collectives_implementation", sys.argv.pop(1))
+collectives = sys.argv.pop(1)
+if collectives:
+    jax.config.update("jax_cpu_collectives_implementation", collectives)
 from jaxreid import main
 main.entry()
 """
@@ -175,7 +177,7 @@ def results(workdir):
 
 def test_two_processes_with_two_devices_each_equal_one_with_four(tmp_path):
     data = tmp_path / "data"
-    finished(start(tmp_path / "one", data, 4, "none"))
+    finished(start(tmp_path / "one", data, 4, ""))
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

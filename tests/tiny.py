@@ -20,6 +20,7 @@ def recipe(get_config=laip.get_config):
     config = get_config()
     config.start = config.text.tokenizer = ""
     config.image.size = (32, 16)
+    config.image.flip = 0.5
     config.text.max_tokens = 12
     config.text.max_phrase_tokens = 7
     config.text.tagger = "lexicon"

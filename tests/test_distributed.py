@@ -23,7 +23,8 @@ from jaxreid.train import init_on_mesh, train_step
 ROOT = pathlib.Path(__file__).parents[1]
 
 OVERRIDES = {
-    "start": "", "text.tokenizer": "", "data.variant": "tiny", "image.size": (32, 16), "text.max_tokens": 12, "text.vocabulary": 120,
+    "start": "", "text.tokenizer": "", "data.variant": "tiny", "image.size": (32, 16),
+    "text.max_tokens": 12, "text.vocabulary": 120,
     "text.max_phrase_tokens": 8, "model.embedding": 16, "model.vit.width": 32, "model.vit.depth": 2,
     "model.vit.heads": 2, "model.vit.mlp": 48, "model.bert.width": 32, "model.bert.text_depth": 1,
     "model.bert.cross_depth": 2, "model.bert.heads": 2, "model.bert.mlp": 48,

@@ -21,6 +21,8 @@ DIRECTIONS = ("text_to_image", "both")
 MISSING = ("error", "skip")
 METRICS = ("R1", "R5", "R10", "mAP", "mINP")
 
+_MAX_SEED = 2**32 - 1  # jax.random.key takes 32 bits: one more would be seed 0 again
+
 
 def check(config: ConfigDict, devices: int) -> None:
     """Raises if two fields of a config cannot be used together, or one is out of range.
@@ -38,12 +40,15 @@ def check(config: ConfigDict, devices: int) -> None:
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "methods")
     methods = sorted(f[:-3] for f in os.listdir(folder) if f[0] != "_" and f.endswith(".py"))
     _one_of("method", config.method, methods)
-    _is("seed", config.seed, config.seed >= 0, ">= 0")
+    _is("seed", config.seed, 0 <= config.seed <= _MAX_SEED, f"in 0..{_MAX_SEED}")
     _check_data(config.data)
     _check_model(config.model)  # first: the others divide by its patch and heads
     _check_image(config.image, config.model.vit.patch)
     _check_text(config.text, config.model.bert.max_positions)
     _check_train(config.train, devices)
+    people, batch_size = config.data.images_per_person, config.train.batch_size
+    _is("data.images_per_person", people, not people or (people > 1 and batch_size % people == 0),
+        f"0, or >= 2 and a divisor of train.batch_size {batch_size}")  # fmt: skip
     _check_optim(config.optim, config.train)
     _check_eval(config.eval, devices)
     if config.start and not os.path.exists(os.path.expanduser(config.start)):
@@ -89,6 +94,8 @@ def _check_model(model: ConfigDict) -> None:
     _is("model.init_std", model.init_std, 0 < model.init_std < math.inf, "> 0")
     _positive("model.vit", model.vit, "patch", "width", "depth", "heads", "mlp")
     _positive("model.bert", model.bert, "width", "text_depth", "cross_depth", "heads", "mlp")
+    positions = model.bert.max_positions
+    _is("model.bert.max_positions", positions, positions >= 3, ">= 3")  # [CLS], a token, [SEP]
     for name in ("vit", "bert"):
         part = model[name]
         _is(f"model.{name}.width", part.width, part.width % part.heads == 0,
@@ -101,10 +108,13 @@ def _check_text(text: ConfigDict, positions: int) -> None:
     """Rules of the section `text`."""
     _one_of("text.clean", text.clean, CLEANERS)
     _one_of("text.tagger", text.tagger, TAGGERS)
-    _positive("text", text, "vocabulary", "max_words", "min_words")
+    _positive("text", text, "vocabulary", "max_words")
     for name in ("max_tokens", "max_phrase_tokens"):
         _is(f"text.{name}", text[name], 3 <= text[name] <= positions,
             f"in 3..{positions} (model.bert.max_positions)")  # fmt: skip
+    most = text.max_phrase_tokens - 2
+    _is("text.min_words", text.min_words, 1 <= text.min_words <= most,
+        f"in 1..{most}, the words that fit text.max_phrase_tokens")  # fmt: skip
 
 
 def _check_train(train: ConfigDict, devices: int) -> None:
@@ -127,13 +137,16 @@ def _check_optim(optim: ConfigDict, train: ConfigDict) -> None:
     _is("optim.learning_rate", optim.learning_rate, 0 < optim.learning_rate < math.inf, "> 0")
     for name in ("min_learning_rate", "warmup_learning_rate", "clip_norm"):
         _is(f"optim.{name}", optim[name], 0 <= optim[name] < math.inf, ">= 0")
+    _is("optim.min_learning_rate", optim.min_learning_rate,
+        optim.min_learning_rate <= optim.learning_rate,
+        f"at most optim.learning_rate {optim.learning_rate}")  # fmt: skip
     shortest = min(train.epochs)
     _is("optim.warmup_epochs", optim.warmup_epochs, 0 <= optim.warmup_epochs < shortest,
         f"in [0, {shortest}), shorter than each stage of train.epochs")  # fmt: skip
     for name in ("beta1", "beta2"):
         _share(f"optim.{name}", optim[name])
     _is("optim.epsilon", optim.epsilon, 0 < optim.epsilon < math.inf, "> 0")
-    for group in optim.groups:
+    for group in optim.groups or [None]:  # none at all is as wrong as one that is no group
         whole = isinstance(group, tuple | list) and len(group) == 3 and isinstance(group[0], str)
         _is("optim.groups", group, whole and all(_is_number(x) and x >= 0 for x in group[1:]),
             "groups of (pattern, factor on the rate >= 0, weight decay >= 0)")  # fmt: skip

@@ -44,6 +44,9 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
       FileNotFoundError: data or vocabulary that is not there.
     """
     config = config.copy_and_resolve_references().unlock()
+    module = importlib.import_module(f"jaxreid.methods.{config.method}")
+    if hasattr(module, "check"):
+        module.check(config)
     data_dir = os.path.expanduser(config.data.data_dir)
     if config.train.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", os.path.join(data_dir, "compiled"))
@@ -77,7 +80,7 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
                 f"of {data.name} train, got {size}"
             )
         config.train.steps_per_epoch = pipeline.steps_per_epoch(pairs, size)
-    method = importlib.import_module(f"jaxreid.methods.{config.method}").make(config)
+    method = module.make(config)
     texts = functools.cache(lambda name: _tokenized(method, split(name)))
     return Parts(config, method, make_mesh(), split, texts)
 

@@ -126,14 +126,59 @@ def test_albef_is_laip_without_its_parts(make_config, triplet):
         ("matching_rows", 4, r"in 0\.\.3 \(train.batch_size\), got 4"),
         ("layer", 1, r"in 0\.\.0 .*'bidirectional'.*backward attention is exactly 0.* got 1"),
         ("layer", -1, r"in 0\.\.0 .* got -1"),
-        ("phrases", 0, "at least 1, got 0"),
+        ("phrases", 0, r"in 1\.\.12, the phrases kept of a caption, got 0"),
+        ("phrases", 13, r"in 1\.\.12, the phrases kept of a caption, got 13"),
         ("mlm_probability", 1.0, r"in \(0, 1\), got 1.0"),
         ("queue_length", 2, "at least train.batch_size 3, got 2"),
+        ("temperature", 0.0, "> 0, got 0.0"),
+        ("temperature", float("inf"), "> 0, got inf"),
+        ("temperature_limits", (0.5, 0.5), r"two numbers, 0 <= low < high, got \(0.5, 0.5\)"),
+        ("temperature_limits", (-0.1, 0.5), "two numbers, 0 <= low < high, got"),
+        ("temperature_limits", (0.1,), "two numbers, 0 <= low < high, got"),
+        ("temperature_limits", (0.1, "x"), "two numbers, 0 <= low < high, got"),
+        ("momentum", 1.0, r"in \[0, 1\), got 1.0"),
+        ("momentum", -0.1, r"in \[0, 1\), got -0.1"),
+        ("momentum", float("nan"), r"in \[0, 1\), got nan"),
+        ("alpha", 1.1, r"in \[0, 1\], got 1.1"),
+        ("alpha", -0.1, r"in \[0, 1\], got -0.1"),
+        ("triplet_margin", -0.6, ">= 0, got -0.6"),
+        ("queue_epochs", -1.0, ">= 0 epochs, got -1.0"),
+        ("alpha_epochs", -1.0, ">= 0 epochs, got -1.0"),
+        ("hardness_epochs", float("inf"), ">= 0 epochs, got inf"),
     ],
 )
 def test_a_wrong_value_is_named_with_those_allowed(make_config, field, value, message):
-    with pytest.raises(ValueError, match=f"^laip.{field} must be {message}"):
-        laip.make(make_config(**{field: value}))
+    config = make_config()
+    laip.check(config)
+    config.laip.unlock()[field] = value
+    for function in (laip.check, laip.make):
+        with pytest.raises(ValueError, match=f"^laip.{field} must be {message}"):
+            function(config)
+
+
+def test_limits_of_the_ranges_are_allowed(make_config):
+    fields = {
+        "temperature_limits": (0.0, float("inf")), "momentum": 0.0, "alpha": 1.0, "phrases": 12,
+        "triplet_margin": 0.0, "queue_epochs": 0.0, "alpha_epochs": 0.0, "hardness_epochs": 0.0,
+    }  # fmt: skip
+    laip.make(make_config(**fields))
+
+
+def test_check_needs_neither_a_vocabulary_nor_the_length_of_an_epoch(make_config):
+    for module, get_config in ((laip, laip_config.get_config), (albef, albef_config.get_config)):
+        config = make_config(get_config)
+        config.text.tokenizer, config.train.steps_per_epoch = "", 0
+        module.check(config)
+        section = config[config.method]
+        section.momentum = 1.0
+        with pytest.raises(ValueError, match=f"^{config.method}.momentum must be"):
+            module.check(config)
+        section.momentum, config.image.pad = 0.9, -1
+        with pytest.raises(ValueError, match=r"image\.pad must be >= 0 pixels, got -1"):
+            module.check(config)
+        config.image.pad, config.text.tokenizer = 0, "/none"
+        with pytest.raises(FileNotFoundError, match=r"config\.text\.tokenizer: .*none"):
+            module.check(config)
 
 
 def test_forward_attention_may_read_the_last_layer_but_none_beyond(make_config):

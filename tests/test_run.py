@@ -300,7 +300,10 @@ def _file_as_workdir(config, tmp_path):
     [
         ({"eval.top_k": 33}, r"config\.eval\.top_k must be in 0\.\.32, the test gallery of synth"),
         ({"eval.top_k": 33, "eval.rerank_val": True}, r"in 0\.\.32, the val gallery of synthpedes"),
-        ({"train.batch_size": 200}, r"at most the 192 pairs .* of synthpedes train, got 200"),
+        (
+            {"train.batch_size": 200, "albef.queue_length": 200},
+            r"at most the 192 pairs .* of synthpedes train, got 200",
+        ),
         ({"train.batch_size": 9}, r"train\.batch_size must be a positive multiple of the 8 devic"),
         ({"eval.pair_batch": 4}, r"eval\.pair_batch must be a positive multiple of the 8 devices"),
         ({"albef.queue_length": 8}, r"albef\.queue_length must be at least train\.batch_size 16"),
@@ -331,6 +334,26 @@ def test_run_that_cannot_end_well_does_not_start(data_dir, tmp_path, change, mes
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         run.train(config, str(tmp_path / "run"))
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"albef.momentum": 1.5}, r"albef\.momentum must be in \[0, 1\), got 1\.5"),
+        ({"albef.queue_length": 8}, r"albef\.queue_length must be at least train\.batch_size 16"),
+        ({"image.flip": 2.0}, r"image\.flip must be a probability in \[0, 1\], got 2\.0"),
+        (_no_folder, r"config\.text\.tokenizer: no tokenizer folder '.*none'"),
+    ],
+)
+def test_what_needs_no_data_is_refused_before_any_is_prepared(tmp_path, change, message):
+    config = _recipe(str(tmp_path / "data"))
+    if callable(change):
+        change(config, tmp_path)
+    else:
+        config.update_from_flattened_dict(change)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        run.train(config, str(tmp_path / "run"))
+    assert not (tmp_path / "data").exists()
 
 
 def test_run_that_did_not_start_leaves_its_folder_to_another(data_dir, tmp_path):

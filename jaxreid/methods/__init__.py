@@ -1,7 +1,9 @@
 """What a retrieval method is: pure functions built from a config.
 
 A method is one module here with `make(config) -> Method`. `jaxreid.main` finds it by
-its module name (`config.method = "laip"`), so a new method needs no other edit.
+its module name (`config.method = "laip"`), so a new method needs no other edit. The module may
+also have `check(config)`, which raises for fields that `make` would refuse; it is called before
+any data is prepared, so it sees neither a learnt vocabulary nor steps_per_epoch.
 
 Letters used for array shapes in the whole package:
   B batch   Q queries   G gallery images   P query-image pairs   K re-ranked candidates

@@ -8,7 +8,7 @@ from functools import partial
 import jax
 
 from jaxreid.methods import Method, cosine
-from jaxreid.streams.captions import caption_input
+from jaxreid.streams.captions import caption_input, check_captions
 from jaxreid.streams.image_text import (
     clipped,
     global_alignment,
@@ -23,6 +23,12 @@ from jaxreid.streams.network import (
     match,
     normaliser,
 )
+
+
+def check(config) -> None:
+    """Raises ValueError or FileNotFoundError for a field that ALBEF cannot use."""
+    global_settings(config, config.albef)
+    check_captions(config)
 
 
 def make(config) -> Method:

@@ -11,7 +11,7 @@ import jax
 
 from jaxreid.losses.local_alignment import ALIGNMENTS, COMBINES, NORMALISES
 from jaxreid.methods import Method, cosine
-from jaxreid.streams.captions import caption_input
+from jaxreid.streams.captions import KEPT_PHRASES, caption_input, check_captions
 from jaxreid.streams.image_phrase import (
     REDUCTIONS,
     WORD_SCORES,
@@ -45,6 +45,13 @@ CHOICES = {
     "alignment": ALIGNMENTS,
     "reduction": REDUCTIONS,
 }
+
+
+def check(config) -> None:
+    """Raises ValueError or FileNotFoundError for a field that LAIP cannot use."""
+    _check(config)
+    global_settings(config, config.laip)
+    check_captions(config)
 
 
 def make(config) -> Method:
@@ -150,7 +157,10 @@ def _check(config) -> None:
             f"{' (in the last layer the backward attention is exactly 0)' if backward else ''}, "
             f"got {c.layer}"
         )
-    if c.phrases < 1:
-        raise ValueError(f"laip.phrases must be at least 1, got {c.phrases}")
+    if not 1 <= c.phrases <= KEPT_PHRASES:
+        raise ValueError(
+            f"laip.phrases must be in 1..{KEPT_PHRASES}, the phrases kept of a caption, "
+            f"got {c.phrases}"
+        )
     if not 0 < c.mlm_probability < 1:
         raise ValueError(f"laip.mlm_probability must be in (0, 1), got {c.mlm_probability}")

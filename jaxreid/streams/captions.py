@@ -13,7 +13,7 @@ from jaxreid.methods import Example, Record
 
 # Phrases of a caption that are found and kept; a step samples fewer. Captions have 4 to 11
 # (5th and 95th percentile over seven person data sets).
-_KEPT_PHRASES = 12
+KEPT_PHRASES = 12
 
 
 class CaptionInput(NamedTuple):
@@ -48,15 +48,7 @@ def caption_input(config, *, phrases: int, words: bool) -> CaptionInput:
       image_id, words, and phrase_tokens, phrase_words i32[R, Lp] of R phrases drawn for the step.
     """
     text = config.text
-    try:
-        tokenizer = load_tokenizer(text.tokenizer)
-    except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f"config.text.tokenizer: {error}") from error
-    if tokenizer.pad_id != 0:
-        raise ValueError(
-            f"config.text.tokenizer {text.tokenizer!r}: [PAD] must have id 0, "
-            f"got {tokenizer.pad_id}"
-        )
+    tokenizer = _tokenizer(text.tokenizer)
     tagger = make_tagger(text.tagger) if phrases else None
     settings = _Settings(
         size=tuple(config.image.size),
@@ -75,6 +67,26 @@ def caption_input(config, *, phrases: int, words: bool) -> CaptionInput:
     )  # fmt: skip
 
 
+def check_captions(config) -> None:
+    """Raises what `caption_input` would, as far as neither data nor its vocabulary is needed."""
+    read_augmentation(config)
+    if config.text.tokenizer:
+        _tokenizer(config.text.tokenizer)
+
+
+def _tokenizer(source: str) -> Tokenizer:
+    """The tokenizer that text.tokenizer names."""
+    try:
+        tokenizer = load_tokenizer(source)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"config.text.tokenizer: {error}") from error
+    if tokenizer.pad_id != 0:
+        raise ValueError(
+            f"config.text.tokenizer {source!r}: [PAD] must have id 0, got {tokenizer.pad_id}"
+        )
+    return tokenizer
+
+
 def _tokenize(
     texts: Sequence[str], *, tokenizer: Tokenizer, tagger, text, words: bool
 ) -> dict[str, np.ndarray]:
@@ -88,7 +100,7 @@ def _tokenize(
         out["words"] = word_ids(tokenizer, cleaned, text.max_tokens)
     if tagger is not None:
         found = encode_phrases(
-            tokenizer, tagger, cleaned, _KEPT_PHRASES, text.max_phrase_tokens,
+            tokenizer, tagger, cleaned, KEPT_PHRASES, text.max_phrase_tokens,
             min_words=text.min_words, max_tokens=text.max_tokens, sources=texts,
         )  # fmt: skip
         out |= {name: found[name] for name in ("phrase_tokens", "phrase_words")}

@@ -69,6 +69,7 @@ def global_settings(config, section) -> GlobalSettings:
             f"{config.method}.matching_rows must be in 0..{config.train.batch_size} "
             f"(train.batch_size), got {section.matching_rows}"
         )
+    _check_ranges(config.method, section)
     steps = config.train.steps_per_epoch
     return GlobalSettings(
         momentum=section.momentum,
@@ -82,6 +83,25 @@ def global_settings(config, section) -> GlobalSettings:
         triplet_margin=section.triplet_margin,
         triplet_score=section.triplet_score,
     )
+
+
+def _check_ranges(method: str, section) -> None:
+    """Raises ValueError for a number of a method's section that is out of range."""
+    s, inf = section, float("inf")
+    limits = s.temperature_limits
+    pair = len(limits) == 2 and all(isinstance(x, int | float) for x in limits)
+    ramps = ("queue_epochs", "alpha_epochs", "hardness_epochs")
+    for field, holds, allowed in (
+        ("temperature", 0 < s.temperature < inf, "> 0"),
+        ("temperature_limits", pair and 0 <= limits[0] < limits[1],
+         "two numbers, 0 <= low < high"),
+        ("momentum", 0 <= s.momentum < 1, "in [0, 1)"),
+        ("alpha", 0 <= s.alpha <= 1, "in [0, 1]"),
+        ("triplet_margin", 0 <= s.triplet_margin < inf, ">= 0"),
+        *((ramp, 0 <= s[ramp] < inf, ">= 0 epochs") for ramp in ramps),
+    ):  # fmt: skip
+        if not holds:
+            raise ValueError(f"{method}.{field} must be {allowed}, got {s[field]!r}")
 
 
 class Pass(NamedTuple):

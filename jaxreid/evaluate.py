@@ -280,7 +280,9 @@ def _match_candidates(
     if image_to_text:
         pairs = pairs[:, ::-1]
     blocks = PairBlocks(settings.pair_batch, settings.query_chunk, settings.image_chunk)
-    scores = match_pairs(method.match, params, queries, images, pairs, mesh, blocks)
+    scores = match_pairs(
+        method.match, method.match_image, params, queries, images, pairs, mesh, blocks
+    )
     return scores.reshape(candidates.shape)
 
 

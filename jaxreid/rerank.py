@@ -8,7 +8,7 @@ import collections
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,11 +35,13 @@ class PairBlocks(NamedTuple):
 
     pairs: int  # P, pairs a batch over all devices; a multiple of the number of devices
     queries: int  # queries whose tokens every device holds
-    images: int  # images whose tokens every device holds
+    # images of which every device holds what `match` reads; rounded up to a multiple of the devices
+    images: int
 
 
 def match_pairs(
-    match: Callable[[Params, Features, Features], jax.Array],
+    match: Callable[[Params, Features, Any], jax.Array],
+    match_image: Callable[[Params, Features], Any],
     params: Params,
     queries: Features,
     images: Features,
@@ -49,13 +51,15 @@ def match_pairs(
 ) -> np.ndarray:
     """Returns match(query, image) of every pair, computed in batches of `blocks.pairs`.
 
-    The pairs are ordered by blocks of queries and images, then by image. Every device holds
+    The pairs are ordered by blocks of images and queries, then by image. Every device holds
     one block of each and picks the rows of its pairs by index inside the compiled step, so
     tokens stay in host memory, each block travels once for many pairs, and no more than P
-    rows of tokens are ever laid out side by side. The step is compiled once.
+    rows are ever laid out side by side. `match_image` is computed once an image. Both steps are
+    compiled once.
 
     Args:
       match: `Method.match`.
+      match_image: `Method.match_image`.
       params: of the method, on every device of `mesh`.
       queries: numpy Features of Q queries, the same on every process.
       images: numpy Features of G images, the same on every process.
@@ -73,20 +77,23 @@ def match_pairs(
     _check_pairs(queries, images, pairs, mesh, blocks)
     scores = np.empty(len(pairs), np.float32)
     query_block = min(blocks.queries, len(queries.embedding))
-    image_block = min(blocks.images, len(images.embedding))
+    # Whole rows for each device: every one prepares its share of a block.
+    image_block = -(-min(blocks.images, len(images.embedding)) // mesh.size) * mesh.size
     tile = np.stack([pairs[:, 0] // query_block, pairs[:, 1] // image_block], axis=1)
-    order = np.lexsort((pairs[:, 0], pairs[:, 1], tile[:, 1], tile[:, 0]))
+    order = np.lexsort((pairs[:, 0], pairs[:, 1], tile[:, 0], tile[:, 1]))
     bounds = np.flatnonzero(np.diff(tile[order], axis=0).any(axis=1)) + 1
 
     progress = _Progress(len(pairs))
     pending = collections.deque()  # (positions in `scores`, scores on the devices)
-    held_queries, queries_on_device = None, None
+    held_images, prepared = None, None
     for members in np.split(order, bounds) if len(order) else ():
         first_query, first_image = tile[members[0]] * (query_block, image_block)
-        if first_query != held_queries:
-            queries_on_device = _put_block(mesh, queries, first_query, query_block)
-            held_queries = first_query
-        images_on_device = _put_block(mesh, images, first_image, image_block)
+        if first_image != held_images:
+            prepared = None  # makes room before the next block is computed
+            block = _put_block(mesh, images, first_image, image_block)
+            prepared = _prepare(params, block, match_image=match_image, mesh=mesh)
+            held_images = first_image
+        queries_on_device = _put_block(mesh, queries, first_query, query_block)
         for start in range(0, len(members), blocks.pairs):
             part = members[start : start + blocks.pairs]
             # Unused places of a last batch score row 0 with row 0; the result is dropped.
@@ -95,7 +102,7 @@ def match_pairs(
             result = _match_rows(
                 params,
                 queries_on_device,
-                images_on_device,
+                prepared,
                 put_whole(mesh, rows),
                 match=match,
                 mesh=mesh,
@@ -187,6 +194,17 @@ def final_scores(
         top = floor[:, None].astype(np.float32) + _order_code(score)
     np.put_along_axis(final, candidates, top, axis=1)
     return final
+
+
+@partial(jax.jit, static_argnames=("match_image", "mesh"))
+def _prepare(params, images, *, match_image, mesh):
+    """What `match` reads of a block of images, a row an image, on every device."""
+    count = len(images.embedding)
+    prepared = match_image(params, jax.lax.with_sharding_constraint(images, split_batch(mesh)))
+    if {x.shape[:1] for x in jax.tree.leaves(prepared)} != {(count,)}:
+        shapes = [x.shape for x in jax.tree.leaves(prepared)]
+        raise ValueError(f"match_image must return arrays of {count} rows, got {shapes}")
+    return jax.lax.with_sharding_constraint(prepared, replicated(mesh))
 
 
 @partial(jax.jit, static_argnames=("match", "mesh"))

@@ -136,8 +136,8 @@ def _leaves(tree):
     return jax.tree_util.tree_flatten_with_path(tree)[0]
 
 
-def _rows(features, index):
-    return Features(*(None if x is None else x[np.array(index)] for x in features))
+def _rows(tree, index):
+    return jax.tree.map(lambda x: x[np.array(index)], tree)
 
 
 # Host functions
@@ -298,9 +298,10 @@ def test_match_scores_a_pair_alike_wherever_it_stands(built):
     images, queries = built.features
     pairs = [(0, 1), (2, 3), (0, 0), (5, 6), (7, 7), (1, 4)]
     match = jax.jit(built.method.match)
+    prepared = jax.jit(built.method.match_image)(built.params, images)
 
     def scores(pairs):
-        rows = _rows(queries, [q for q, _ in pairs]), _rows(images, [i for _, i in pairs])
+        rows = _rows(queries, [q for q, _ in pairs]), _rows(prepared, [i for _, i in pairs])
         return match(built.params, *rows)
 
     forward, backward = scores(pairs), scores(pairs[::-1])
@@ -319,8 +320,13 @@ def test_scores_take_tokens_as_they_are_kept_for_re_ranking(built):
         features._replace(tokens=features.tokens.astype(jnp.bfloat16))
         for features in (queries, images)
     ]
-    match = jax.jit(built.method.match)
-    exact, rounded = match(built.params, queries, images), match(built.params, *kept)
+
+    @jax.jit
+    def match(queries, images):
+        prepared = built.method.match_image(built.params, images)
+        return built.method.match(built.params, queries, prepared)
+
+    exact, rounded = match(queries, images), match(*kept)
     np.testing.assert_allclose(rounded, exact, rtol=0, atol=0.1)
 
 

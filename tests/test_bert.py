@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid.models.bert import CrossEncoder, MLMHead, TextEncoder
+from jaxreid.models.bert import CrossEncoder, MLMHead, TextEncoder, image_keys
 
 GOLDEN = pathlib.Path(__file__).parent / "goldens" / "bert.npz"
 SIZES = {"width": 32, "heads": 4, "mlp": 64}
@@ -214,6 +214,20 @@ def test_image_index_equals_repeating_the_images(golden, params):
     indexed, _ = jax.jit(CROSS.apply)(variables, tokens, mask, images[:3], image_index=index)
     repeated, _ = jax.jit(CROSS.apply)(variables, tokens, mask, images[index])
     np.testing.assert_allclose(indexed, repeated, atol=1e-5)
+
+
+def test_keys_and_values_made_once_an_image_equal_those_of_each_pair(golden, params):
+    tokens, mask = golden["output/text"], golden["input/mask"]
+    images, index = golden["input/image_tokens"], np.array([1, 1, 0, 2, 2, 2, 0, 1])
+    variables = {"params": params["cross"]}
+    pairs, _ = jax.jit(CROSS.apply)(variables, tokens, mask, images[index])
+    once = jax.jit(image_keys, static_argnums=2)(params["cross"], images[:3], jnp.float32)
+    assert [layer.key.shape for layer in once] == 3 * [(3, 7, 4, 8)]
+    rows = jax.tree.map(lambda x: x[index], once)
+    prepared, _ = jax.jit(CROSS.apply)(variables, tokens, mask, rows)
+    np.testing.assert_allclose(prepared, pairs, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="each of the 3 layers needs its keys and values, got .* 2"):
+        CROSS.apply(variables, tokens, mask, rows[:2])
 
 
 def test_first_only_equals_row_0_of_all_rows(golden, params):

@@ -24,6 +24,11 @@ def bilinear(params, queries, images):
     return best + queries.embedding[:, 0] - images.embedding[:, 1]
 
 
+def whole(params, images):
+    """Prepares nothing."""
+    return images
+
+
 @pytest.fixture(scope="module")
 def problem():
     queries, images = features(0, 21, 3, 4), features(1, 17, 5, 6)._replace(mask=None)
@@ -50,7 +55,7 @@ def test_batches_over_devices_equal_a_loop_over_pairs(problem, devices, blocks):
     params, queries, images, pairs, want = problem
     mesh = make_mesh(jax.devices()[:devices])
     params = put_replicated(mesh, params)
-    got = match_pairs(bilinear, params, queries, images, pairs, mesh, blocks)
+    got = match_pairs(bilinear, whole, params, queries, images, pairs, mesh, blocks)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
 
@@ -66,7 +71,7 @@ def test_the_step_is_compiled_once_for_all_tiles_and_calls(problem):
     mesh = make_mesh()
     params = put_replicated(mesh, params)
     for part in (pairs, pairs[:3], pairs[::-1]):
-        match_pairs(counted, params, queries, images, part, mesh, PairBlocks(16, 5, 4))
+        match_pairs(counted, whole, params, queries, images, part, mesh, PairBlocks(16, 5, 4))
     assert traces == [((16, 3, 4), (16, 5, 6))]
 
 
@@ -79,9 +84,35 @@ def test_each_block_of_tokens_is_sent_once_for_all_its_pairs(problem, monkeypatc
         "put_replicated",
         lambda mesh, tree: sent.append(tree.tokens.shape) or put(mesh, tree),
     )
-    match_pairs(bilinear, params, queries, images, pairs, make_mesh(), PairBlocks(8, 11, 6))
-    # 2 blocks of queries; the 3 blocks of images go to each of them.
-    assert sorted(sent) == 6 * [(6, 5, 6)] + 2 * [(11, 3, 4)]
+    match_pairs(bilinear, whole, params, queries, images, pairs, make_mesh(), PairBlocks(8, 11, 6))
+    # 3 blocks of images, of 8 for 8 devices; the 2 blocks of queries go to each of them.
+    assert sorted(sent) == 3 * [(8, 5, 6)] + 6 * [(11, 3, 4)]
+
+
+def test_what_no_query_changes_is_computed_once_an_image(problem):
+    params, queries, images, pairs, want = problem
+    prepared = []
+
+    def note(rows):
+        prepared.extend(np.asarray(rows)[:, 0].tolist())
+
+    def match_image(params, images):
+        jax.debug.callback(note, images.embedding)
+        return jnp.einsum("de,gne->gnd", params, images.tokens), images.embedding
+
+    def match(params, queries, prepared):
+        pooled = (queries.tokens * queries.mask[:, :, None]).sum(1)
+        best = jnp.einsum("pd,pnd->pn", pooled, prepared[0]).max(1)
+        return best + queries.embedding[:, 0] - prepared[1][:, 1]
+
+    mesh = make_mesh(jax.devices()[:1])
+    got = match_pairs(
+        match, match_image, params, queries, images, pairs, mesh, PairBlocks(8, 5, 4)
+    )
+    jax.effects_barrier()
+    np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
+    seen = [value for value in prepared if value]  # rows of zeros fill the last block
+    assert sorted(seen) == sorted(images.embedding[:, 0].tolist())
 
 
 def test_progress_tells_pairs_done_rate_and_time_left(problem, monkeypatch):
@@ -89,7 +120,7 @@ def test_progress_tells_pairs_done_rate_and_time_left(problem, monkeypatch):
     lines = []
     monkeypatch.setattr(rerank, "_LOG_SECONDS", 0.0)
     monkeypatch.setattr(rerank.logging, "info", lambda text, *values: lines.append(text % values))
-    match_pairs(bilinear, params, queries, images, pairs, make_mesh(), PairBlocks(64, 21, 17))
+    match_pairs(bilinear, whole, params, queries, images, pairs, make_mesh(), PairBlocks(64, 21, 17))
     assert [line.split(", ")[0] for line in lines] == [
         f"re-ranking: {done} of 150 pairs" for done in (64, 128, 150)
     ]
@@ -99,7 +130,7 @@ def test_progress_tells_pairs_done_rate_and_time_left(problem, monkeypatch):
 def test_no_pairs_give_no_scores(problem):
     params, queries, images, pairs, _ = problem
     got = match_pairs(
-        bilinear, params, queries, images, pairs[:0], make_mesh(), PairBlocks(8, 5, 4)
+        bilinear, whole, params, queries, images, pairs[:0], make_mesh(), PairBlocks(8, 5, 4)
     )
     assert got.shape == (0,)
 
@@ -116,18 +147,25 @@ def test_no_pairs_give_no_scores(problem):
 def test_block_sizes_are_refused_by_the_name_of_the_setting(problem, blocks, message):
     params, queries, images, pairs, _ = problem
     with pytest.raises(ValueError, match=message):
-        match_pairs(bilinear, params, queries, images, pairs, make_mesh(), blocks)
+        match_pairs(bilinear, whole, params, queries, images, pairs, make_mesh(), blocks)
 
 
 def test_indices_out_of_range_and_wrong_match_shapes_are_refused(problem):
     params, queries, images, pairs, _ = problem
     mesh, blocks = make_mesh(), PairBlocks(8, 5, 4)
     with pytest.raises(ValueError, match="21 queries and 17 images"):
-        match_pairs(bilinear, params, queries, images, pairs[:, ::-1], mesh, blocks)
+        match_pairs(bilinear, whole, params, queries, images, pairs[:, ::-1], mesh, blocks)
+    def column(*args):
+        return bilinear(*args)[:, None]
+
     with pytest.raises(ValueError, match=r"one score a pair, f32\[P\], got \(8, 1\)"):
-        match_pairs(
-            lambda *args: bilinear(*args)[:, None], params, queries, images, pairs, mesh, blocks
-        )
+        match_pairs(column, whole, params, queries, images, pairs, mesh, blocks)
+
+    def halved(params, images):
+        return images.tokens[::2]
+
+    with pytest.raises(ValueError, match=r"match_image must return arrays of 8 rows, got \[\(4, "):
+        match_pairs(bilinear, halved, params, queries, images, pairs, mesh, blocks)
 
 
 def coarse_problem(seed, queries=30, gallery=23, k=6, scale=3.0, levels=8):

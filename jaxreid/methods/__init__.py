@@ -57,8 +57,12 @@ class Method(NamedTuple):
     # similarity(queries [Q, ..], images [G, ..]) -> f32[Q, G]: cheap score of all pairs
     similarity: Callable[[Features, Features], jax.Array]
     # match(params, queries [P, ..], images [P, ..]) -> f32[P]: costly score of P aligned pairs
-    # that re-orders the top K of each query; None if `similarity` is final
-    match: Callable[[Params, Features, Features], jax.Array] | None = None
+    # that re-orders the top K of each query; None if `similarity` is final. `images` are rows of
+    # what `match_image` returned.
+    match: Callable[[Params, Features, Any], jax.Array] | None = None
+    # match_image(params, images [G, ..]) -> arrays with a row an image: the part of `match` that
+    # no query changes, computed once an image and not once a pair
+    match_image: Callable[[Params, Features], Any] = lambda params, images: images
     # init_memory(rng, params) -> memory, after pretrained weights are put in: copies see them
     init_memory: Callable[[jax.Array, Params], Memory] = lambda rng, params: ()
     # temperature(params) -> f32[]: divides `similarity` where the negatives of `match` are drawn;

@@ -21,6 +21,7 @@ from jaxreid.streams.network import (
     init_align_fuse,
     make_align_fuse,
     match,
+    match_image,
     normaliser,
 )
 
@@ -64,6 +65,7 @@ def make(config) -> Method:
         encode_image=partial(encode_image, model, normalised),
         encode_query=partial(encode_query, model),
         similarity=cosine,
+        match_image=partial(match_image, model),
         match=partial(match, model),
         init_memory=partial(
             init_global_memory, queue_length=c.queue_length, embedding=config.model.embedding

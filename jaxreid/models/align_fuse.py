@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxreid.models.attention import KeyValue
 from jaxreid.models.bert import CrossEncoder, MLMHead, TextEncoder
 from jaxreid.models.projection import Projection
 from jaxreid.models.vit import ViT
@@ -67,7 +68,7 @@ class AlignFuse(nn.Module):
         self,
         text_tokens: jax.Array,
         mask: jax.Array,
-        image_tokens: jax.Array,
+        image_tokens: jax.Array | tuple[KeyValue, ...],
         *,
         image_index: jax.Array | None = None,
         tap: jax.Array | None = None,

@@ -1,5 +1,7 @@
 """Multi-head attention with weights that can be read and differentiated (LAIP, Eqs. 2-6)."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -7,6 +9,29 @@ from flax.typing import Dtype, Initializer
 
 # Added to the logit of a hidden key, as in BERT: finite, so a row without keys gives no NaN.
 _HIDDEN = -10000.0
+
+
+class KeyValue(NamedTuple):
+    """What an attention reads of its context, projected; see `key_value`."""
+
+    key: jax.Array  # [B, S, H, d]
+    value: jax.Array  # [B, S, H, d]
+
+
+def key_value(params: Any, context: jax.Array, dtype: Dtype) -> KeyValue:
+    """Returns the keys and values that an `Attention` makes of its context.
+
+    They can be given in place of the context, so that one image that is compared with many texts
+    is projected once.
+
+    Args:
+      params: of an `Attention`.
+      context: [B, S, Dc].
+      dtype: of the computation.
+    """
+    shape = params["key"]["kernel"].shape[1:]  # [H, d]
+    project = nn.DenseGeneral(shape, dtype=dtype)
+    return KeyValue(*(project.apply({"params": params[n]}, context) for n in KeyValue._fields))
 
 
 def attend(
@@ -84,7 +109,7 @@ class Attention(nn.Module):
     def __call__(
         self,
         x: jax.Array,
-        context: jax.Array,
+        context: jax.Array | KeyValue,
         mask: jax.Array | None = None,
         *,
         context_index: jax.Array | None = None,
@@ -95,7 +120,8 @@ class Attention(nn.Module):
 
         Args:
           x: [B, L, D], gives the queries.
-          context: [B, S, Dc], gives keys and values; `x` itself for self-attention.
+          context: [B, S, Dc], gives keys and values; `x` itself for self-attention. Or the keys
+            and values themselves, from `key_value`.
           mask: bool[B, S] or bool[B, L, S], True = attend.
           context_index: i32[B]; row b of `x` attends to row context_index[b] of `context`, which
             may then have any number of rows: keys and values are computed once a context row.
@@ -114,8 +140,10 @@ class Attention(nn.Module):
             return dense(inputs)
 
         query = project("query", x)
-        key = project("key", context)
-        value = project("value", context)
+        if isinstance(context, KeyValue):
+            key, value = context
+        else:
+            key, value = project("key", context), project("value", context)
         if context_index is not None:
             key, value = key[context_index], value[context_index]
         drops = train and self.dropout > 0.0

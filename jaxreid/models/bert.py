@@ -5,12 +5,14 @@ to the image tokens, the `CrossEncoder`. The word embedding that `MLMHead` needs
 `params["embeddings"]["word_embeddings"]["embedding"]` of the text encoder, f32[V, D].
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxreid.models.attention import Attention, Mlp
+from jaxreid.models.attention import Attention, KeyValue, Mlp, key_value
 
 _LAYER_NORM_EPSILON = 1e-12  # BERT's; timm's ViT uses 1e-6
 
@@ -70,6 +72,22 @@ class TextEncoder(nn.Module):
         return hidden
 
 
+def image_keys(params: Any, image_tokens: jax.Array, dtype: Dtype) -> tuple[KeyValue, ...]:
+    """Returns what the layers of a `CrossEncoder` read of images, of its first layer first.
+
+    Args:
+      params: of the encoder: layer_0, layer_1, .., those with a cross-attention in one run.
+      image_tokens: [B, N, Dv].
+      dtype: of the computation.
+    """
+    layers = [params[f"layer_{i}"] for i in range(sum(name.startswith("layer_") for name in params))]
+    return tuple(
+        key_value(layer["crossattention"], image_tokens, dtype)
+        for layer in layers
+        if "crossattention" in layer
+    )
+
+
 class CrossEncoder(nn.Module):
     """Transformer layers that read the text, then the image tokens.
 
@@ -89,7 +107,7 @@ class CrossEncoder(nn.Module):
         self,
         hidden: jax.Array,
         mask: jax.Array,
-        image_tokens: jax.Array,
+        image_tokens: jax.Array | tuple[KeyValue, ...],
         *,
         image_index: jax.Array | None = None,
         image_mask: jax.Array | None = None,
@@ -106,7 +124,8 @@ class CrossEncoder(nn.Module):
         Args:
           hidden: [B, L, D] of the text encoder.
           mask: bool[B, L], False on padding.
-          image_tokens: [B, N, Dv], of any width.
+          image_tokens: [B, N, Dv], of any width; or what each layer reads of them, from
+            `image_keys`.
           image_index: i32[B]; text b reads image_tokens[image_index[b]], which may then have
             any number of rows. Keys and values are computed once an image, not once a pair.
           image_mask: bool[B, N] by text row, False on padding; None if there is no padding.
@@ -128,7 +147,14 @@ class CrossEncoder(nn.Module):
                 f"hidden must be [B, L, {self.width}] and mask [B, L], "
                 f"got {hidden.shape} and {mask.shape}"
             )
-        rows = len(image_tokens) if image_index is None else len(image_index)
+        projected = isinstance(image_tokens, tuple)
+        if projected and len(image_tokens) != self.depth:
+            raise ValueError(
+                f"each of the {self.depth} layers needs its keys and values, "
+                f"got those of {len(image_tokens)}"
+            )
+        images = image_tokens[0].key if projected else image_tokens
+        rows = len(images) if image_index is None else len(image_index)
         if rows != len(hidden):
             raise ValueError(f"{len(hidden)} texts need as many images, got {rows}")
         if (tap is None) != (tap_layer is None):
@@ -143,7 +169,7 @@ class CrossEncoder(nn.Module):
             hidden, weights = layer(
                 hidden,
                 mask,
-                image_tokens,
+                image_tokens[i] if projected else image_tokens,
                 image_index=image_index,
                 image_mask=image_mask,
                 tap=tap if i == tap_layer else None,
@@ -208,7 +234,7 @@ class Layer(nn.Module):
         self,
         hidden: jax.Array,
         mask: jax.Array,
-        image_tokens: jax.Array | None = None,
+        image_tokens: jax.Array | KeyValue | None = None,
         *,
         image_index: jax.Array | None = None,
         image_mask: jax.Array | None = None,

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from jaxreid.methods import Batch, Features
 from jaxreid.models.align_fuse import AlignFuse
-from jaxreid.models.bert import CrossEncoder, MLMHead, TextEncoder
+from jaxreid.models.attention import KeyValue
+from jaxreid.models.bert import CrossEncoder, MLMHead, TextEncoder, image_keys
 from jaxreid.models.vit import ViT, normalise
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -89,14 +90,21 @@ def encode_query(model: AlignFuse, params: Any, query: Batch) -> Features:
     return Features(model.apply({"params": params}, tokens, method="embed_text"), tokens, mask)
 
 
-def match(model: AlignFuse, params: Any, queries: Features, images: Features) -> jax.Array:
-    """`Method.match` of the network: the "match" logit (Eq. 18), as the releases rank by it."""
+def match_image(model: AlignFuse, params: Any, images: Features) -> tuple[KeyValue, ...]:
+    """`Method.match_image` of the network: keys and values of each cross layer, once an image."""
     dtype = model.cross.dtype
+    return image_keys(params["cross"], images.tokens.astype(dtype), dtype)
+
+
+def match(
+    model: AlignFuse, params: Any, queries: Features, images: tuple[KeyValue, ...]
+) -> jax.Array:
+    """`Method.match` of the network: the "match" logit (Eq. 18), as the releases rank by it."""
     fused, _ = model.apply(
         {"params": params},
-        queries.tokens.astype(dtype),
+        queries.tokens.astype(model.cross.dtype),
         queries.mask,
-        images.tokens.astype(dtype),
+        images,
         method="fuse",
         first_only=True,
     )

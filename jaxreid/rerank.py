@@ -35,7 +35,7 @@ class PairBlocks(NamedTuple):
 
     pairs: int  # P, pairs a batch over all devices; a multiple of the number of devices
     queries: int  # queries whose tokens every device holds
-    # images of which every device holds what `match` reads; rounded up to a multiple of the devices
+    # images of which a device holds what `match` reads; rounded up to a multiple of the devices
     images: int
 
 

@@ -106,9 +106,7 @@ def test_what_no_query_changes_is_computed_once_an_image(problem):
         return best + queries.embedding[:, 0] - prepared[1][:, 1]
 
     mesh = make_mesh(jax.devices()[:1])
-    got = match_pairs(
-        match, match_image, params, queries, images, pairs, mesh, PairBlocks(8, 5, 4)
-    )
+    got = match_pairs(match, match_image, params, queries, images, pairs, mesh, PairBlocks(8, 5, 4))
     jax.effects_barrier()
     np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
     seen = [value for value in prepared if value]  # rows of zeros fill the last block
@@ -120,7 +118,9 @@ def test_progress_tells_pairs_done_rate_and_time_left(problem, monkeypatch):
     lines = []
     monkeypatch.setattr(rerank, "_LOG_SECONDS", 0.0)
     monkeypatch.setattr(rerank.logging, "info", lambda text, *values: lines.append(text % values))
-    match_pairs(bilinear, whole, params, queries, images, pairs, make_mesh(), PairBlocks(64, 21, 17))
+    match_pairs(
+        bilinear, whole, params, queries, images, pairs, make_mesh(), PairBlocks(64, 21, 17)
+    )
     assert [line.split(", ")[0] for line in lines] == [
         f"re-ranking: {done} of 150 pairs" for done in (64, 128, 150)
     ]
@@ -155,6 +155,7 @@ def test_indices_out_of_range_and_wrong_match_shapes_are_refused(problem):
     mesh, blocks = make_mesh(), PairBlocks(8, 5, 4)
     with pytest.raises(ValueError, match="21 queries and 17 images"):
         match_pairs(bilinear, whole, params, queries, images, pairs[:, ::-1], mesh, blocks)
+
     def column(*args):
         return bilinear(*args)[:, None]
 

@@ -80,7 +80,9 @@ def image_keys(params: Any, image_tokens: jax.Array, dtype: Dtype) -> tuple[KeyV
       image_tokens: [B, N, Dv].
       dtype: of the computation.
     """
-    layers = [params[f"layer_{i}"] for i in range(sum(name.startswith("layer_") for name in params))]
+    layers = [
+        params[f"layer_{i}"] for i in range(sum(name.startswith("layer_") for name in params))
+    ]
     return tuple(
         key_value(layer["crossattention"], image_tokens, dtype)
         for layer in layers

@@ -1,13 +1,16 @@
 """The result files of a run: results.json, rankings.npz and ranks.png."""
 
 import contextlib
+import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 from typing import Any
 
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 
 import jaxreid
 from jaxreid.data.records import Split, caption_pairs
@@ -18,20 +21,36 @@ from jaxreid.sheet import ranks_sheet, save_sheet, sheet_rows, sheet_title
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 
 
-def collect(ranked: Evaluation, seconds: dict[str, float], step: int) -> dict[str, Any]:
+def collect(
+    ranked: Evaluation, split: Split, config: ConfigDict, seconds: dict[str, float], step: int
+) -> dict[str, Any]:
     """Returns the contents of results.json.
 
     Args:
-      ranked: of the test split.
+      ranked: of the split.
+      split: the test split.
+      config: its sections `data` and `eval` are kept: where the images are, how they were ranked.
       seconds: of what came before the evaluation, by name.
       step: of the checkpoint.
     """
     out = dict(ranked.results)
     out["step"] = step
+    out["data"] = json.loads(config.data.to_json_best_effort())
+    out["data"] |= {"split": split.split, "sha256": fingerprint(split)}
+    out["eval"] = json.loads(config.eval.to_json_best_effort())
     out["seconds"] = {k: round(v, 2) for k, v in {**seconds, **out["seconds"]}.items()}
     out["versions"] = {"jaxreid": jaxreid.__version__, "python": platform.python_version()}
     out["versions"] |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     return out
+
+
+def fingerprint(split: Split) -> str:
+    """Returns what tells two copies of a split apart: SHA-256 of its files, people and captions.
+
+    The order counts, since rankings are of positions; pixels are not read.
+    """
+    content = [split.files, split.person_id.tolist(), split.captions]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def write(

@@ -357,7 +357,7 @@ def _finish(
     split = parts.split("test")
     logging.info("evaluating step %d on %s test", step, split.data_set)
     ranked = _ranked(parts, params, split, parts.config.eval.top_k)
-    out = results.collect(ranked, seconds, step)
+    out = results.collect(ranked, split, parts.config, seconds, step)
     if jax.process_index() == 0:
         results.write(workdir, name, out, ranked, split, parts.config.eval.sheet_queries)
     return out

@@ -227,7 +227,7 @@ def test_keys_and_values_made_once_an_image_equal_those_of_each_pair(golden, par
     prepared, _ = jax.jit(CROSS.apply)(variables, tokens, mask, rows)
     np.testing.assert_allclose(prepared, pairs, rtol=0, atol=1e-5)
     with pytest.raises(
-        ValueError, match="each of the 3 layers needs its keys and values, got .* 2"
+        ValueError, match=r"each of the 3 layers needs its keys and values, got .* 2"
     ):
         CROSS.apply(variables, tokens, mask, rows[:2])
 

@@ -22,6 +22,18 @@ def random_tokens(rng: jax.Array, eligible: jax.Array, probability: float) -> ja
     return (jax.random.uniform(rng, eligible.shape) < probability) & eligible
 
 
+def whole_spans(rng: jax.Array, spans: jax.Array, rate: float) -> jax.Array:
+    """Returns bool[..., L]: all tokens of a span or none, each span with the probability `rate`.
+
+    Args:
+      rng: key.
+      spans: i32[..., L], number of the span that a token belongs to, in 0..L-1; -1 for none.
+      rate: in [0, 1].
+    """
+    chosen = jax.random.uniform(rng, spans.shape) < rate  # by number of the span
+    return jnp.take_along_axis(chosen, jnp.maximum(spans, 0), axis=-1) & (spans >= 0)
+
+
 def corrupt(
     rng: jax.Array, tokens: jax.Array, masked: jax.Array, *, mask_id: int, vocabulary: int
 ) -> jax.Array:

@@ -7,13 +7,22 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxreid.data.images import Augmentation, augment, read_augmentation, resize
-from jaxreid.data.phrases import encode_phrases, make_tagger
+from jaxreid.data.phrases import (
+    attribute_phrases,
+    attribute_pieces,
+    encode_phrases,
+    make_tagger,
+)
+from jaxreid.data.records import CaptionError
 from jaxreid.data.text import Tokenizer, clean, encode, load_tokenizer, word_ids
 from jaxreid.methods import Example, Record
 
 # Phrases of a caption that are found and kept; a step samples fewer. Captions have 4 to 11
 # (5th and 95th percentile over seven person data sets).
 KEPT_PHRASES = 12
+
+# What is masked together: an attribute "[adj][noun]", or one word piece; see `data.phrases`.
+ATTRIBUTE_UNITS = ("phrase", "piece")
 
 
 class CaptionInput(NamedTuple):
@@ -34,22 +43,27 @@ class _Settings(NamedTuple):
     phrases: int
 
 
-def caption_input(config, *, phrases: int, words: bool) -> CaptionInput:
+def caption_input(
+    config, *, phrases: int, words: bool, attributes: str | None = None
+) -> CaptionInput:
     """Returns the host functions of the sections `image` and `text` of a config.
 
     Args:
       config: whole config; text.tokenizer must name a vocabulary.
       phrases: noun phrases of a caption that a training example carries, 0 for none.
       words: whether an example carries the word number of each token, for MLM.
+      attributes: one of `ATTRIBUTE_UNITS`, of which an example carries the number of each token;
+        None for none.
 
     Returns:
-      `tokenize` gives tokens i32[C, L] and, as asked, words i32[C, L], phrase_tokens and
-      phrase_words i32[C, R', Lp]. `transform` gives image u8[h, w, 3], tokens, person_id,
-      image_id, words, and phrase_tokens, phrase_words i32[R, Lp] of R phrases drawn for the step.
+      `tokenize` gives tokens i32[C, L] and, as asked, words and attributes i32[C, L],
+      phrase_tokens and phrase_words i32[C, R', Lp]. `transform` gives image u8[h, w, 3], tokens,
+      person_id, image_id, words, attributes, and phrase_tokens, phrase_words i32[R, Lp] of R
+      phrases drawn for the step.
     """
     text = config.text
     tokenizer = _tokenizer(text.tokenizer)
-    tagger = make_tagger(text.tagger) if phrases else None
+    tagger = make_tagger(text.tagger) if phrases or attributes else None
     settings = _Settings(
         size=tuple(config.image.size),
         resample=config.image.resize,
@@ -59,7 +73,7 @@ def caption_input(config, *, phrases: int, words: bool) -> CaptionInput:
     return CaptionInput(
         tokenize=partial(
             _tokenize, tokenizer=tokenizer, tagger=tagger, text=text.copy_and_resolve_references(),
-            words=words,
+            phrases=phrases, words=words, attributes=attributes,
         ),
         transform=partial(_transform, settings=settings),
         vocabulary=tokenizer.vocabulary_size,
@@ -88,17 +102,30 @@ def _tokenizer(source: str) -> Tokenizer:
 
 
 def _tokenize(
-    texts: Sequence[str], *, tokenizer: Tokenizer, tagger, text, words: bool
+    texts: Sequence[str],
+    *,
+    tokenizer: Tokenizer,
+    tagger,
+    text,
+    phrases: int,
+    words: bool,
+    attributes: str | None,
 ) -> dict[str, np.ndarray]:
     """`Method.tokenize`."""
     cleaned = [clean(caption, text.clean, text.max_words) for caption in texts]
     for i, (before, after) in enumerate(zip(texts, cleaned, strict=True)):
         if not after:
-            raise ValueError(f"caption {i} has no words: {before!r}")
+            raise CaptionError(i, f"has no words: {before!r}")
     out = encode(tokenizer, cleaned, text.max_tokens)
     if words:
         out["words"] = word_ids(tokenizer, cleaned, text.max_tokens)
-    if tagger is not None:
+    if attributes == "phrase":
+        out["attributes"] = attribute_phrases(
+            tokenizer, tagger, cleaned, text.max_tokens, sources=texts
+        )
+    elif attributes == "piece":
+        out["attributes"] = attribute_pieces(tokenizer, tagger, cleaned, text.max_tokens)
+    if phrases:
         found = encode_phrases(
             tokenizer, tagger, cleaned, KEPT_PHRASES, text.max_phrase_tokens,
             min_words=text.min_words, max_tokens=text.max_tokens, sources=texts,
@@ -119,8 +146,9 @@ def _transform(record: Record, rng: np.random.Generator | None, *, settings: _Se
         return example
     example["person_id"] = np.int32(record["person_id"])
     example["image_id"] = np.int32(record["image_id"])
-    if "words" in record["text"]:
-        example["words"] = record["text"]["words"]
+    for name in ("words", "attributes"):
+        if name in record["text"]:
+            example[name] = record["text"][name]
     if settings.phrases:
         found = record["text"]["phrase_words"]
         present = np.flatnonzero((found >= 0).any(axis=1))

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from jaxreid.data import pipeline
 from jaxreid.data.dataset import open_split
-from jaxreid.data.records import Split, caption_pairs
+from jaxreid.data.records import AnnotationError, CaptionError, Split, caption_pairs
 from jaxreid.data.text import train_tokenizer
 from jaxreid.mesh import make_mesh
 from jaxreid.methods import Method
@@ -91,6 +91,14 @@ def _tokenized(method: Method, split: Split) -> dict[str, np.ndarray]:
     started = time.monotonic()
     try:
         texts = method.tokenize(captions)
+    except CaptionError as error:
+        image, number = caption_pairs(split)[error.number]
+        raise AnnotationError(
+            f"{split.data_set} {split.split}",
+            image,
+            "captions",
+            f"{split.files[image]}: caption {number} {error.problem}",
+        ) from error
     except ValueError as error:
         error.add_note(f"captions of {split.data_set} {split.split} are counted in order of images")
         raise

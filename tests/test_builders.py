@@ -395,9 +395,48 @@ def test_bad_image_is_named_before_anything_is_written(copy, tmp_path, fault, me
     assert not list(tmp_path.rglob("*array_record*"))
 
 
-def test_damaged_pixels_behind_a_good_header_are_named_when_decoded(copy, tmp_path):
+def _truncated_jpeg(path):
+    """A JPEG without its end; its header is whole."""
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 24, 3), np.uint8)
+    path.write_bytes(_encoded(Image.fromarray(pixels), "JPEG")[:-400])
+
+
+def _text_as_jpeg(path):
+    path.write_text("<html>404 Not Found</html>")
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_truncated_jpeg, "cannot be decoded: image file is truncated"),
+        (_text_as_jpeg, "is no readable JPEG, PNG, BMP, WEBP image"),
+    ],
+)
+def test_damaged_image_of_any_split_is_named_before_anything_is_written(
+    copy, tmp_path, split, spoil, message
+):
+    """Also of a split that is not the one opened: training would find it after an epoch."""
+    content = records("cuhk_pedes")
+    record = [r["split"] for r in content].index(split)
+    path = copy / "imgs" / path_of(content[record])
+    content[record]["file_path"] = str(Path(content[record]["file_path"]).with_suffix(".jpg"))
+    path.unlink()
+    path = path.with_suffix(".jpg")
+    spoil(path)
+    write_annotations(copy, "cuhk_pedes", content)
+    with pytest.raises(AnnotationError) as caught:
+        _open("cuhk_pedes", "train", tmp_path / "data", copy)
+    assert str(caught.value).startswith(
+        f"{copy / 'reid_raw.json'}, record {record}, key 'file_path': {path} {message}"
+    )
+    assert not list(tmp_path.rglob("*array_record*"))
+
+
+def test_damaged_pixels_in_prepared_data_are_named_when_decoded(copy, tmp_path, monkeypatch):
     path = copy / "imgs" / path_of(records("cuhk_pedes")[0])
     path.write_bytes(path.read_bytes()[:-40])
+    monkeypatch.setattr(published, "pixel_problem", lambda path: None)
     opened = _open("cuhk_pedes", "train", tmp_path / "data", copy)
     with pytest.raises(AnnotationError, match=r"cuhk_pedes train in .*cam_0/0001_0\.png cannot be"):
         opened.images[0]

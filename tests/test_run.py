@@ -401,9 +401,12 @@ def test_caption_without_words_is_named(data_dir, tmp_path):
     folder = write_copy(tmp_path, "cuhk_pedes")
     content = _spoiled(lambda record: record.update(captions=["...", "A man."]))
     write_annotations(folder, "cuhk_pedes", content)
-    with pytest.raises(ValueError, match=r"caption 11 has no words: '\.\.\.'") as caught:
+    with pytest.raises(AnnotationError) as caught:
         run.train(_published(data_dir, tmp_path), str(tmp_path / "run"))
-    assert "captions of cuhk_pedes train are counted" in caught.value.__notes__[0]
+    assert str(caught.value) == (
+        f"cuhk_pedes train, record 5, key 'captions': {content[5]['file_path']}: "
+        "caption 0 has no words: '...'"
+    )
 
 
 def test_damaged_pixels_are_named(tmp_path):

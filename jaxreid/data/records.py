@@ -19,6 +19,17 @@ class AnnotationError(ValueError):
         return type(self), self._parts
 
 
+class CaptionError(ValueError):
+    """A caption that cannot be used, by its number among those given, from 0."""
+
+    def __init__(self, number: int, problem: str):
+        super().__init__(number, problem)  # as they are: an exception pickles its arguments
+        self.number, self.problem = number, problem
+
+    def __str__(self) -> str:
+        return f"caption {self.number} {self.problem}"
+
+
 class Split(NamedTuple):
     """One split: n images in a fixed order, each with a person and its captions.
 

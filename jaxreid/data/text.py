@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,7 +74,7 @@ def load_tokenizer(source: str) -> Tokenizer:
         raise FileNotFoundError(f"{source!r} is a file; give the folder that holds vocab.txt")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source):
         raise FileNotFoundError(f"no tokenizer folder {source!r}")
-    return _load_folder(_download(source))
+    return _load_folder(download(source, ("vocab.txt",)))
 
 
 def train_tokenizer(captions: Sequence[str], vocabulary_size: int, folder: str) -> Tokenizer:
@@ -103,8 +103,8 @@ def train_tokenizer(captions: Sequence[str], vocabulary_size: int, folder: str) 
     }
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    _write_once(path / "vocab.txt", "".join(f"{piece}\n" for piece in pieces))
-    _write_once(path / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
+    write_once(path / "vocab.txt", "".join(f"{piece}\n" for piece in pieces))
+    write_once(path / "tokenizer_config.json", json.dumps(config, indent=2) + "\n")
     return _load_folder(path)
 
 
@@ -214,7 +214,7 @@ def _fill_rows(tokenizer: Tokenizer, ids: Sequence[Sequence[int]], length: int) 
 def _load_folder(folder: Path) -> Tokenizer:
     """The tokenizer of a folder with vocab.txt or tokenizer.json."""
     config_file = folder / "tokenizer_config.json"
-    config = _read_json(config_file) if config_file.exists() else {}
+    config = read_json(config_file) if config_file.exists() else {}
     if (file := folder / "vocab.txt").exists():
         # Not splitlines(): the vocabulary holds separators that it would split at.
         tokens = file.read_text("utf-8").removesuffix("\n").split("\n")
@@ -223,7 +223,7 @@ def _load_folder(folder: Path) -> Tokenizer:
             raise ValueError(f"{file} repeats the tokens {repeated[:5]}")
         vocabulary = {token: i for i, token in enumerate(tokens)}
     elif (file := folder / "tokenizer.json").exists():
-        model = _read_json(file).get("model", {})
+        model = read_json(file).get("model", {})
         if model.get("type") != "WordPiece":
             raise ValueError(f"{file} must hold a WordPiece model, got {model.get('type')!r}")
         vocabulary = model["vocab"]
@@ -245,8 +245,8 @@ def _load_folder(folder: Path) -> Tokenizer:
     return Tokenizer(backend, len(vocabulary), *(vocabulary[token] for token in SPECIAL))
 
 
-def _read_json(file: Path) -> dict:
-    """The object of a JSON file."""
+def read_json(file: Path) -> dict:
+    """Returns the object of a JSON file; ValueError names the file where it holds none."""
     try:
         value = json.loads(file.read_text("utf-8"))
     except ValueError as error:
@@ -256,11 +256,18 @@ def _read_json(file: Path) -> dict:
     return value
 
 
-def _download(name: str) -> Path:
-    """The local folder of the vocabulary of a hub model, fetched if it is not in the cache.
+def download(name: str, files: Sequence[str]) -> Path:
+    """Returns the local folder of the vocabulary of a hub model, fetched if it is not in the cache.
 
     transformers' own loader answers an unknown or unreachable name with a vocabulary of the
-    five special tokens, so the file is asked for by its name.
+    five special tokens, so the files are asked for by their names.
+
+    Args:
+      name: of the model.
+      files: what must be there; tokenizer_config.json is fetched where there is one.
+
+    Raises:
+      FileNotFoundError: one of the files cannot be had.
     """
     import huggingface_hub  # only here: the import costs half a second
 
@@ -271,11 +278,12 @@ def _download(name: str) -> Path:
             return huggingface_hub.hf_hub_download(name, file)
 
     try:
-        folder = Path(find("vocab.txt")).parent
+        folder = [Path(find(file)).parent for file in files][0]
     except (OSError, ValueError) as error:
+        wanted = " and ".join(files)
         raise FileNotFoundError(
-            f"no tokenizer folder {name!r}, and no vocab.txt of a hub model {name!r} "
-            f"({type(error).__name__}); offline, give a folder with vocab.txt"
+            f"no tokenizer folder {name!r}, and no {wanted} of a hub model {name!r} "
+            f"({type(error).__name__}); offline, give a folder with {wanted}"
         ) from error
     try:
         find("tokenizer_config.json")
@@ -298,13 +306,28 @@ def _count_words(captions: Sequence[str]) -> Counter[str]:
 def _learn_pieces(counts: Counter[str], limit: int) -> list[str]:
     """Single characters in order of the alphabet, then merged pieces, most frequent first."""
     words = [[word[0], *(f"##{c}" for c in word[1:])] for word in counts]
-    weights = list(counts.values())
     pieces = dict.fromkeys(sorted({piece for word in words for piece in word}))
     if len(pieces) > limit:
         raise ValueError(
             f"vocabulary_size must be at least {len(pieces) + len(SPECIAL)} for these captions "
             f"(special tokens and characters), got {limit + len(SPECIAL)}"
         )
+    merges = learn_merges(words, list(counts.values()), lambda a, b: a + b.removeprefix("##"))
+    while len(pieces) < limit and (merge := next(merges, None)):
+        pieces[merge[1]] = None
+    return list(pieces)
+
+
+def learn_merges(
+    words: list[list[str]], weights: Sequence[int], join: Callable[[str, str], str]
+) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yields (pair of pieces, merged piece), most frequent first; equal counts by the alphabet.
+
+    Args:
+      words: the pieces of each different word; changed as pairs are merged.
+      weights: how often each word occurs, > 0.
+      join: the piece that two neighbours become.
+    """
     pairs, where = Counter(), {}  # pair -> count, pair -> numbers of the words that hold it
     for i, word in enumerate(words):
         for pair in itertools.pairwise(word):
@@ -312,12 +335,12 @@ def _learn_pieces(counts: Counter[str], limit: int) -> list[str]:
             where.setdefault(pair, set()).add(i)
     heap = [(-count, pair) for pair, count in pairs.items()]
     heapq.heapify(heap)
-    while heap and len(pieces) < limit:
+    while heap:
         count, pair = heapq.heappop(heap)
         if -count != pairs[pair] or count == 0:
             continue  # an outdated entry: a newer one with the true count is in the heap
-        merged = pair[0] + pair[1].removeprefix("##")
-        pieces[merged] = None
+        merged = join(*pair)
+        yield pair, merged
         changed = set()
         for i in where.pop(pair):
             for old in itertools.pairwise(words[i]):
@@ -330,7 +353,6 @@ def _learn_pieces(counts: Counter[str], limit: int) -> list[str]:
                 changed.add(new)
         for entry in changed - {pair}:
             heapq.heappush(heap, (-pairs[entry], entry))
-    return list(pieces)
 
 
 def _merge(word: list[str], pair: tuple[str, str], merged: str) -> list[str]:
@@ -343,7 +365,7 @@ def _merge(word: list[str], pair: tuple[str, str], merged: str) -> list[str]:
     return result
 
 
-def _write_once(file: Path, content: str) -> None:
+def write_once(file: Path, content: str) -> None:
     """Writes a file whole; an equal one is left alone, another one is never overwritten."""
     if file.exists():
         if file.read_text("utf-8") == content:

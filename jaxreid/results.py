@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,18 @@ def collect(
     out["versions"] = {"jaxreid": jaxreid.__version__, "python": platform.python_version()}
     out["versions"] |= {name: importlib.metadata.version(name) for name in _PACKAGES}
     return out
+
+
+def results_name(trained: Mapping[str, Any], ranked: Mapping[str, Any]) -> str:
+    """Returns "results", or "results-DATA_SET" where a run is evaluated on another data set.
+
+    Args:
+      trained: section `data` of the run's config.
+      ranked: section `data` of the evaluation's config.
+    """
+    if all(trained[key] == ranked[key] for key in ("name", "variant")):
+        return "results"
+    return "-".join(filter(None, ("results", ranked["name"], ranked["variant"])))
 
 
 def fingerprint(split: Split) -> str:

@@ -143,11 +143,8 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     shapes = jax.eval_shape(method.init, jax.random.key(config.seed))
     params = checkpoints.restore_params(best, _on_mesh(shapes, mesh))
     checkpoints.close()
-    same = saved["data"]["name"] == config.data.name and (
-        saved["data"]["variant"] == config.data.variant
-    )
-    other = "-".join(filter(None, (config.data.name, config.data.variant)))
-    return _finish(parts, params, workdir, "results" if same else f"results-{other}", {}, best)
+    name = results.results_name(saved["data"], config.data)
+    return _finish(parts, params, workdir, name, {}, best)
 
 
 def _first_on_one(make: Callable[[], Parts]) -> Parts:

@@ -278,7 +278,7 @@ def download(name: str, files: Sequence[str]) -> Path:
             return huggingface_hub.hf_hub_download(name, file)
 
     try:
-        folder = [Path(find(file)).parent for file in files][0]
+        folders = [Path(find(file)).parent for file in files]
     except (OSError, ValueError) as error:
         wanted = " and ".join(files)
         raise FileNotFoundError(
@@ -289,7 +289,7 @@ def download(name: str, files: Sequence[str]) -> Path:
         find("tokenizer_config.json")
     except huggingface_hub.errors.EntryNotFoundError:
         logging.info("%s has no tokenizer_config.json within reach: text is lower-cased", name)
-    return folder
+    return folders[0]
 
 
 def _count_words(captions: Sequence[str]) -> Counter[str]:

@@ -59,6 +59,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """
     started = time.monotonic()
     check(config, jax.device_count())
+    _check_val(config.data)
     begun = _enter(config, workdir)
     vocabulary = os.path.join(workdir, "tokenizer")
     parts = _first_on_one(partial(assemble, config, vocabulary, learn=not begun))
@@ -274,17 +275,17 @@ def _start(config: ConfigDict) -> Callable[[Any], Any] | None:
     return None
 
 
-def _check_ranked(parts: Parts, name: str, top_k: int) -> None:
-    """Opens and tokenizes a split that will be ranked."""
-    if (
-        name == "val"
-        and parts.config.data.name == "icfg_pedes"
-        and not parts.config.data.val_people
-    ):
+def _check_val(data: ConfigDict) -> None:
+    """Refuses to train where there is no val split."""
+    if data.name == "icfg_pedes" and not data.val_people:
         raise ValueError(
             "config.data.val_people must be > 0 to train on icfg_pedes: it has no val split, by "
             "which the best checkpoint is chosen; so many people of train are held out as val"
         )
+
+
+def _check_ranked(parts: Parts, name: str, top_k: int) -> None:
+    """Opens and tokenizes a split that will be ranked."""
     gallery = len(parts.split(name).files)
     if top_k > gallery:
         raise ValueError(

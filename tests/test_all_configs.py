@@ -126,6 +126,17 @@ def test_recipe_passes_its_checks(recipe, variant):
     json.dumps(json.loads(config.to_json_best_effort()), allow_nan=False)
 
 
+@pytest.mark.parametrize(("recipe", "variant"), ALL)
+def test_recipe_has_a_split_to_choose_checkpoints_by(recipe, variant):
+    data = _config(recipe, variant).data
+    if data.name == "synthpedes":
+        return  # rendered with val
+    counts = importlib.import_module(f"jaxreid.data.{data.name}").LAYOUT.counts
+    # People are held out where there is no val, enough to rank them and few beside train.
+    limits = (0, 0) if "val" in counts else (100, counts["train"].people // 10)
+    assert limits[0] <= data.val_people <= limits[1]
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_unknown_variant_names_the_known_ones(recipe):
     with pytest.raises(ValueError, match=r"unknown variant 'cuhk'; know: '', .*'cuhk_pedes'"):

@@ -175,12 +175,3 @@ def test_what_cannot_be_measured_is_said_in_a_sentence(benchmark, capsys, flags,
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert re.search(message, error)
-
-
-def test_pairs_a_second_are_measured(benchmark, tmp_path, capsys):
-    config, chosen = tiny(), options(what="rerank", batch=8)
-    benchmark.prepare(config, chosen)
-    config.train.batch_size = config.eval.batch_size = config.eval.pair_batch = 8
-    subject = benchmark.make_subject(config, str(tmp_path), chosen.vocabulary)
-    benchmark.measure_rerank(subject, chosen)
-    assert re.search(r"\d+\.\d pairs/s \(median of 2, ", capsys.readouterr().out)

@@ -1,9 +1,8 @@
-"""Measures the speed of a recipe of LAIP: training steps, encoding, re-ranking.
+"""Measures the speed of a recipe of LAIP: training steps and encoding.
 
     python tools/benchmark.py                          # a step, beside the same in PyTorch
     python tools/benchmark.py --stage 1                # ITC + ITM only (ALBEF)
     python tools/benchmark.py --what encode            # images/s and captions/s
-    python tools/benchmark.py --what rerank            # pairs/s
     python tools/benchmark.py --config configs/laip.py:cuhk_pedes-384x128 --batch 96 --no-torch
 
 Random images, captions and vocabulary, so nothing is read or downloaded. A step is forward pass,
@@ -51,7 +50,7 @@ _TORCH_HAS = {
     "detach": True,
     "reduction": "mean",
 }
-_TIMED_BATCHES = 8  # of a round of --what encode and rerank
+_TIMED_BATCHES = 8  # of a round of --what encode
 
 
 class Subject(NamedTuple):
@@ -69,7 +68,7 @@ def main(arguments: list[str]) -> int:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--config", default="configs/laip.py", help="a LAIP recipe")
-    parser.add_argument("--what", choices=("step", "encode", "rerank"), default="step")
+    parser.add_argument("--what", choices=("step", "encode"), default="step")
     parser.add_argument("--stage", type=int, default=0, help="1 is the first; 0 is the last")
     parser.add_argument("--batch", type=int, default=0, help="0 is the recipe's")
     parser.add_argument("--steps", type=int, default=12, help="rounds that are timed")
@@ -84,7 +83,7 @@ def main(arguments: list[str]) -> int:
         limit_threads(options.threads)
         with tempfile.TemporaryDirectory() as folder:
             subject = make_subject(config, folder, options.vocabulary)
-            measure = {"step": measure_step, "encode": measure_encode, "rerank": measure_rerank}
+            measure = {"step": measure_step, "encode": measure_encode}
             measure[options.what](subject, options)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -420,27 +419,6 @@ def measure_encode(subject: Subject, options: argparse.Namespace) -> None:
 
         run()
         _report_rate(name, size * _TIMED_BATCHES, _alternate([run], options.steps)[0])
-
-
-def measure_rerank(subject: Subject, options: argparse.Namespace) -> None:
-    """Times the matching of pairs whose tokens are on the devices."""
-    import jax
-
-    config, method = subject.config, subject.method
-    size = options.batch or config.eval.pair_batch
-    batch = random_batch(config, subject.vocabulary, size, np.random.default_rng(config.seed))
-    params = jax.jit(method.init)(jax.random.key(config.seed))
-    images = jax.jit(method.encode_image)(params, batch["image"])
-    queries = jax.jit(method.encode_query)(params, {"tokens": batch["tokens"]})
-    match = jax.jit(method.match)
-
-    def run():
-        for _ in range(_TIMED_BATCHES):
-            scores = match(params, queries, images)
-        return jax.block_until_ready(scores)
-
-    run()
-    _report_rate("pairs", size * _TIMED_BATCHES, _alternate([run], options.steps)[0])
 
 
 def _report_rate(name: str, count: int, times: list[float]) -> None:

@@ -1,0 +1,72 @@
+import importlib.util
+import pathlib
+import re
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from jaxreid.methods import laip
+
+PATH = pathlib.Path(__file__).parents[1] / "tools" / "benchmark_rerank.py"
+OPTIONS = SimpleNamespace(queries=6, candidates=3, gallery=9, rounds=1, vocabulary=tiny.VOCABULARY)
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("benchmark_rerank", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def config():
+    recipe = tiny.recipe()
+    recipe.eval.update(pair_batch=8, query_chunk=4, image_chunk=5)
+    return recipe
+
+
+def test_both_ways_are_timed_and_sharing_needs_fewer_operations(tool, tmp_path, capsys):
+    tool.measure(config(), str(tmp_path), OPTIONS)
+    table = capsys.readouterr().out
+    rows = re.findall(
+        r"\| (plain|shared) \| [\d.]+ \| [\d.]+ - [\d.]+ \| [\d.]+ \| ([\d.]+) \|", table
+    )
+    assert [name for name, _ in rows] == ["plain", "shared"]
+    assert float(rows[1][1]) < 0.8 * float(rows[0][1])
+    assert re.search(rf"plain / shared: {number} of seconds, {number} of FLOPs", table)
+
+
+def test_plain_matching_equals_the_shared_one(tool, tmp_path):
+    recipe = config()
+    recipe.text.tokenizer = tool.write_vocabulary(str(tmp_path), tiny.VOCABULARY)
+    method = laip.make(recipe)
+    params = tiny.random_values(jax.eval_shape(method.init, jax.random.key(0)), seed=1)
+    queries, images, pairs = tool.random_features(recipe, method, params, OPTIONS)
+    queries = jax.tree.map(lambda x: x[pairs[:, 0]], queries)
+    images = jax.tree.map(lambda x: x[pairs[:, 1]], images)
+    plain = jax.jit(tool.plain_match(recipe, tiny.VOCABULARY))(params, queries, images)
+    shared = jax.jit(method.match)(params, queries, jax.jit(method.match_image)(params, images))
+    assert np.ptp(plain) > 0.1
+    np.testing.assert_allclose(shared, plain, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--queries", "0"], "--queries must be >= 1, got 0"),
+        (["--vocabulary", "5"], "--vocabulary must be > 5, got 5"),
+        (
+            ["--candidates", "9", "--gallery", "8"],
+            "--candidates must be at most --gallery 8, got 9",
+        ),
+        (["--config", "configs/lap.py"], "--config: no such file: 'configs/lap.py'"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_a_sentence(tool, capsys, flags, message):
+    assert tool.main(flags) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error

@@ -31,9 +31,9 @@ def config():
 def test_both_ways_are_timed_and_sharing_needs_fewer_operations(tool, tmp_path, capsys):
     tool.measure(config(), str(tmp_path), OPTIONS)
     table = capsys.readouterr().out
-    rows = re.findall(
-        r"\| (plain|shared) \| [\d.]+ \| [\d.]+ - [\d.]+ \| [\d.]+ \| ([\d.]+) \|", table
-    )
+    number = r"[\d.]+"
+    row = rf"\| (plain|shared) \| {number} \| {number} - {number} \| {number} \| ({number}) \|"
+    rows = re.findall(row, table)
     assert [name for name, _ in rows] == ["plain", "shared"]
     assert float(rows[1][1]) < 0.8 * float(rows[0][1])
     assert re.search(rf"plain / shared: {number} of seconds, {number} of FLOPs", table)

@@ -241,7 +241,7 @@ def _paper(name: str, size: tuple[int, int]) -> ConfigDict:
     config.data = data(name, "")
     config.data.workers = 8
     if name == "icfg_pedes":
-        config.data.val_people = 155  # 5 % of train, to choose the checkpoint by; papers take test
+        config.data.val_people = 155  # 5 % of train, to choose the checkpoint by; releases use test
     config.image = image(size, "bicubic")
     config.text = text(50)
     config.text.tokenizer = "bert-base-uncased"

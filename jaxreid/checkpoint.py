@@ -5,8 +5,8 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -31,7 +31,8 @@ class Checkpoints:
         Args:
           folder: path.
           keep: how many of the latest to keep, >= 1.
-          best: name of the validation metric whose highest value is kept too; None keeps no best.
+          best: name of the validation metric whose highest value is kept too, the first of equals;
+            None keeps no best.
           read_only: changes nothing in the folder, where a training run may be writing.
 
         Raises:
@@ -40,7 +41,7 @@ class Checkpoints:
         self._best = best
         policies = [checkpoint_managers.LatestN(keep)]
         if best:
-            policies.append(checkpoint_managers.BestN(get_metric_fn=self._score, n=1))
+            policies.append(_Best(self._best_step))
         self._folder = os.path.abspath(folder)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
@@ -116,13 +117,19 @@ class Checkpoints:
     def best(self) -> int | None:
         """Returns the step of the highest validation metric, or the latest if none has one.
 
-        Of equals it is the last, which is the one that is kept.
+        Of equals it is the first: training on has not made it better.
         """
-        scores = {
-            step: self._score(self._manager.metrics(step) or {})
-            for step in self._manager.all_steps()
-        }
-        return max(scores, key=lambda step: (scores[step], step), default=None)
+        return self._best_step(
+            {step: self._manager.metrics(step) for step in self._manager.all_steps()}
+        )
+
+    def _best_step(self, metrics: Mapping[int, Mapping[str, float] | None]) -> int | None:
+        """The best of steps with their metrics."""
+        scores = {step: self._score(values or {}) for step, values in metrics.items()}
+        highest = max(scores.values(), default=-math.inf)
+        if highest == -math.inf:
+            return max(scores, default=None)
+        return min(step for step, score in scores.items() if score == highest)
 
     def _score(self, metrics: Mapping[str, float]) -> float:
         """The value by which checkpoints are compared; those without one come last."""
@@ -227,6 +234,17 @@ class Checkpoints:
             return OSError(errno.ENOSPC, text, self._folder)
         reason = " ".join(str(error).split())[:_REASON]
         return OSError(f"a checkpoint cannot be written in {self._folder}: {reason}")
+
+
+class _Best(NamedTuple):
+    """Keeps one checkpoint; orbax's own policy keeps the last of equals."""
+
+    choose: Callable[[Mapping[int, Any]], int | None]  # {step: metrics} -> step
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Whether each of some checkpoints is kept."""
+        chosen = self.choose({info.step: info.metrics for info in checkpoints})
+        return [info.step == chosen for info in checkpoints]
 
 
 def _abstract(x: Any) -> Any:

@@ -50,7 +50,9 @@ def save(folder, scores, **changes):
     """Saves a step for each score (None: not evaluated), each in a process of its own."""
     for step, score in scores.items():
         checkpoints = opened(folder, **changes)
-        checkpoints.save(step, state(step), {"step": step}, score and {"R1": score}, wait=True)
+        checkpoints.save(
+            step, state(step), {"step": step}, None if score is None else {"R1": score}, wait=True
+        )
         checkpoints.close()
 
 
@@ -95,9 +97,9 @@ def test_the_best_is_kept_besides_the_latest_over_processes(tmp_path):
     assert (checkpoints.latest(), checkpoints.best()) == (5, 2)
 
 
-def test_of_equal_scores_the_last_is_kept_and_named(tmp_path):
-    save(tmp_path, {1: 60.0, 2: 60.0, 3: 10.0})
-    assert steps(tmp_path) == [2, 3]
+def test_of_equal_scores_the_first_is_kept_and_named(tmp_path):
+    save(tmp_path, {1: 10.0, 2: 60.0, 3: None, 4: 60.0, 5: 60.0, 6: 20.0})
+    assert steps(tmp_path) == [2, 6]
     assert opened(tmp_path).best() == 2
 
 
@@ -107,6 +109,9 @@ def test_without_any_score_the_latest_is_the_best(tmp_path):
     save(tmp_path, {1: None, 2: None})
     assert steps(tmp_path) == [2]
     assert opened(tmp_path).best() == 2
+    save(tmp_path, {3: None, 4: 0.0, 5: 0.0}, keep=2)  # a score of 0 is a score
+    assert steps(tmp_path) == [4, 5]
+    assert opened(tmp_path).best() == 4
 
 
 def test_as_many_of_the_latest_are_kept_as_asked(tmp_path):

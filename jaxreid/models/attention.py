@@ -1,5 +1,6 @@
 """Multi-head attention with weights that can be read and differentiated (LAIP, Eqs. 2-6)."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -104,6 +105,7 @@ class Attention(nn.Module):
     kernel_init: Initializer
     dropout: float = 0.0  # of attention weights
     dtype: Dtype = jnp.float32
+    out_init: Initializer | None = None  # of `out`; None: as the others
 
     @nn.compact
     def __call__(
@@ -156,22 +158,29 @@ class Attention(nn.Module):
             dropout=self.dropout,
             dropout_rng=self.make_rng("dropout") if drops else None,
         )
-        out = nn.DenseGeneral(
-            width, axis=(-2, -1), dtype=self.dtype, kernel_init=self.kernel_init, name="out"
-        )
+        init = self.out_init or self.kernel_init
+        out = nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, kernel_init=init, name="out")
         return out(output), weights
 
 
+def exact_gelu(x: jax.Array) -> jax.Array:
+    """Returns x Phi(x), Phi by the error function: the activation of BERT and timm's ViT."""
+    return nn.gelu(x, approximate=False)
+
+
 class Mlp(nn.Module):
-    """Two dense layers, fc1 and fc2, with the exact (erf) GELU between them."""
+    """Two dense layers, fc1 and fc2, with an activation between them."""
 
     hidden: int
     kernel_init: Initializer
     dtype: Dtype = jnp.float32
+    activation: Callable[[jax.Array], jax.Array] = exact_gelu
+    out_init: Initializer | None = None  # of fc2; None: as fc1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., D] to [..., D]."""
+        init = self.out_init or self.kernel_init
         widen = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=self.kernel_init, name="fc1")
-        narrow = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=self.kernel_init, name="fc2")
-        return narrow(nn.gelu(widen(x), approximate=False))
+        narrow = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=init, name="fc2")
+        return narrow(self.activation(widen(x)))

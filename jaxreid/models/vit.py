@@ -1,13 +1,14 @@
 """Vision Transformer (Dosovitskiy et al., 2021) as timm and ALBEF build it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxreid.models.attention import Attention, Mlp
+from jaxreid.models.attention import Attention, Mlp, exact_gelu
 
 _LAYER_NORM_EPSILON = 1e-6  # timm's ViT; BERT uses 1e-12
 
@@ -28,6 +29,13 @@ def normalise(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
     mean = jnp.asarray(mean, jnp.float32).reshape(1, 1, 1, 3)
     std = jnp.asarray(std, jnp.float32).reshape(1, 1, 1, 3)
     return (images.astype(jnp.float32) / 255.0 - mean) / std
+
+
+def to_patches(images: jax.Array, patch: int) -> jax.Array:
+    """Returns [B, patches row by row, patch, patch, 3] of [B, h, w, 3], multiples of the patch."""
+    B, h, w, _ = images.shape
+    grid = images.reshape(B, h // patch, patch, w // patch, patch, 3)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(B, -1, patch, patch, 3)
 
 
 class ViT(nn.Module):
@@ -85,14 +93,12 @@ class ViT(nn.Module):
                 name=f"blocks_{i}",
             )
             tokens = block(tokens, train=train)
-        return _norm("norm")(tokens)
+        return norm("norm")(tokens)
 
     def _embed(self, images: jax.Array) -> jax.Array:
         """[B, N, D] tokens with their positions."""
-        B, h, w, _ = images.shape
-        p = self.patch
-        patches = images.reshape(B, h // p, p, w // p, p, 3).transpose(0, 1, 3, 2, 4, 5)
-        patches = patches.reshape(B, -1, p, p, 3)
+        B = len(images)
+        patches = to_patches(images, self.patch)
         init = nn.initializers.normal(self.init_std)
         # The convolution of kernel = stride = patch as one matrix product; same kernel layout.
         embed = nn.DenseGeneral(
@@ -109,19 +115,33 @@ class ViT(nn.Module):
         return jnp.concatenate([cls, tokens], axis=1) + positions.astype(tokens.dtype)
 
 
+class BlockInit(NamedTuple):
+    """Standard deviations of the normal start weights of a block."""
+
+    inputs: float  # of query, key and value
+    out: float
+    fc1: float
+    fc2: float
+
+
 class Block(nn.Module):
-    """x + attention(norm1(x)), then x + mlp(norm2(x)); either branch may be dropped."""
+    """x + attention(norm1(x)), then x + mlp(norm2(x)); either branch may be dropped.
+
+    Parameters: norm1, attn (query, key, value, out), norm2, mlp (fc1, fc2).
+    """
 
     heads: int
     mlp: int
     drop_path: float
     dropout: float
-    init_std: float
+    init_std: float | BlockInit  # one number for all kernels, or one for each
     dtype: Dtype
+    epsilon: float = _LAYER_NORM_EPSILON
+    activation: Callable[[jax.Array], jax.Array] = exact_gelu
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps [B, N, D] to [B, N, D]."""
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None, *, train: bool) -> jax.Array:
+        """Maps [B, N, D] to [B, N, D]; `mask` bool[B, N] or bool[B, N, N], True = attend."""
 
         def add(x: jax.Array, branch: jax.Array) -> jax.Array:
             branch = nn.Dropout(self.dropout, deterministic=not train)(branch)
@@ -129,16 +149,17 @@ class Block(nn.Module):
             path = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not train)
             return x + path(branch)
 
-        normed = _norm("norm1")(x)
-        init = nn.initializers.normal(self.init_std)
-        attention = Attention(self.heads, init, dtype=self.dtype, name="attn")
-        x = add(x, attention(normed, normed)[0])
-        mlp = Mlp(self.mlp, init, dtype=self.dtype, name="mlp")
-        return add(x, mlp(_norm("norm2")(x)))
+        std = self.init_std
+        if not isinstance(std, BlockInit):
+            std = BlockInit(std, std, std, std)
+        inputs, out, fc1, fc2 = (nn.initializers.normal(value) for value in std)
+        normed = norm("norm1", self.epsilon)(x)
+        attention = Attention(self.heads, inputs, dtype=self.dtype, out_init=out, name="attn")
+        x = add(x, attention(normed, normed, mask)[0])
+        mlp = Mlp(self.mlp, fc1, self.dtype, self.activation, fc2, name="mlp")
+        return add(x, mlp(norm("norm2", self.epsilon)(x)))
 
 
-def _norm(name: str) -> nn.LayerNorm:
-    """Layer norm computed in float32, whatever the dtype of its input."""
-    return nn.LayerNorm(
-        epsilon=_LAYER_NORM_EPSILON, dtype=jnp.float32, use_fast_variance=False, name=name
-    )
+def norm(name: str, epsilon: float = _LAYER_NORM_EPSILON) -> nn.LayerNorm:
+    """Returns a layer norm computed in float32, whatever the dtype of its input."""
+    return nn.LayerNorm(epsilon=epsilon, dtype=jnp.float32, use_fast_variance=False, name=name)

@@ -32,6 +32,7 @@ class CaptionInput(NamedTuple):
     transform: Callable[[Record, np.random.Generator | None], Example]
     vocabulary: int  # V
     mask_id: int  # token id of [MASK]
+    end_id: int  # token id of [SEP], which ends a text
 
 
 class _Settings(NamedTuple):
@@ -44,7 +45,12 @@ class _Settings(NamedTuple):
 
 
 def caption_input(
-    config, *, phrases: int, words: bool, attributes: str | None = None
+    config,
+    *,
+    phrases: int,
+    words: bool,
+    attributes: str | None = None,
+    load: Callable[[str], Tokenizer] = load_tokenizer,
 ) -> CaptionInput:
     """Returns the host functions of the sections `image` and `text` of a config.
 
@@ -54,6 +60,7 @@ def caption_input(
       words: whether an example carries the word number of each token, for MLM.
       attributes: one of `ATTRIBUTE_UNITS`, of which an example carries the number of each token;
         None for none.
+      load: reads the vocabulary that text.tokenizer names.
 
     Returns:
       `tokenize` gives tokens i32[C, L] and, as asked, words and attributes i32[C, L],
@@ -62,7 +69,7 @@ def caption_input(
       phrases drawn for the step.
     """
     text = config.text
-    tokenizer = _tokenizer(text.tokenizer)
+    tokenizer = _tokenizer(text.tokenizer, load)
     tagger = make_tagger(text.tagger) if phrases or attributes else None
     settings = _Settings(
         size=tuple(config.image.size),
@@ -78,20 +85,21 @@ def caption_input(
         transform=partial(_transform, settings=settings),
         vocabulary=tokenizer.vocabulary_size,
         mask_id=tokenizer.mask_id,
+        end_id=tokenizer.sep_id,
     )  # fmt: skip
 
 
-def check_captions(config) -> None:
+def check_captions(config, load: Callable[[str], Tokenizer] = load_tokenizer) -> None:
     """Raises what `caption_input` would, as far as neither data nor its vocabulary is needed."""
     read_augmentation(config)
     if config.text.tokenizer:
-        _tokenizer(config.text.tokenizer)
+        _tokenizer(config.text.tokenizer, load)
 
 
-def _tokenizer(source: str) -> Tokenizer:
+def _tokenizer(source: str, load: Callable[[str], Tokenizer]) -> Tokenizer:
     """The tokenizer that text.tokenizer names."""
     try:
-        tokenizer = load_tokenizer(source)
+        tokenizer = load(source)
     except (FileNotFoundError, ValueError) as error:
         raise type(error)(f"config.text.tokenizer: {error}") from error
     if tokenizer.pad_id != 0:

@@ -1,8 +1,9 @@
-"""ranks.png: captions with the images found for them, right and wrong ones marked."""
+"""Sheets of captions with the images found for them, right and wrong ones marked: ranks.png."""
 
 import io
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,34 +100,57 @@ def ranks_sheet(
     Raises:
       ValueError: no rows, rankings that differ between rows, or an image that is not RGB.
     """
-    if not rows or top < 1:
-        raise ValueError(f"a sheet needs a query and an image, got {len(rows)} rows, top {top}")
+    columns = _columns(rows, top)
     names = list(rows[0].rankings)
     for number, row in enumerate(rows):
         if list(row.rankings) != names:
             raise ValueError(f"row {number} has rankings {list(row.rankings)}, row 0 has {names}")
-    columns = max(min(top, len(index)) for row in rows for index in row.rankings.values())
-    right, bottom = cell_box(
-        len(rows) - 1, len(names) - 1, columns - 1, columns=columns, title_lines=len(title)
-    )[2:]
-    font = ImageFont.load_default(_FONT_SIZE)
-    width = max(right, *(_MARGIN + int(font.getlength(line)) for line in title), 0)
-    sheet = Image.new("RGB", (width + _MARGIN, bottom + _MARGIN), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for number, line in enumerate(title):
-        draw.text((_MARGIN, _MARGIN + number * _LINE), line, _INK, font)
+    box = partial(cell_box, columns=columns, title_lines=len(title))
+    sheet, write = _canvas(title, box(len(rows) - 1, len(names) - 1, columns - 1))
     for strip, name in enumerate(names):
-        x, y = cell_box(0, strip, 0, columns=columns, title_lines=len(title))[:2]
-        draw.text((x, y - _LINE - 2), name, _INK, font)
+        x, y = box(0, strip, 0)[:2]
+        write((x, y - _LINE - 2), name)
     for number, row in enumerate(rows):
-        y = cell_box(number, 0, 0, columns=columns, title_lines=len(title))[1]
-        lines = wrap(row.caption, font, TEXT_WIDTH, CELL_HEIGHT // _LINE)
-        for place, line in enumerate(lines):
-            draw.text((_MARGIN, y + place * _LINE), line, _INK, font)
+        _write_caption(write, box(number, 0, 0)[1], row.caption)
         for strip, name in enumerate(names):
-            for rank, index in enumerate(row.rankings[name][:top]):
-                box = cell_box(number, strip, rank, columns=columns, title_lines=len(title))
-                _draw_image(sheet, box, images[index], gallery_ids[index] == row.person_id, index)
+            _draw_strip(sheet, partial(box, number, strip), row, name, images, gallery_ids, top)
+    return sheet
+
+
+def stacked_sheet(
+    title: Sequence[str],
+    rows: Sequence[SheetRow],
+    images: Sequence[np.ndarray],
+    gallery_ids: np.ndarray,
+    *,
+    top: int,
+) -> Image.Image:
+    """Draws the rankings of each query under one another, each below its name.
+
+    Args:
+      title: lines above the rows.
+      rows: at least one; all have equally many rankings, whose names may differ.
+      images: images[i] is u8[h, w, 3], the gallery; only those shown are read.
+      gallery_ids: i32[G].
+      top: images a strip, fewer where the rankings are shorter.
+
+    Raises:
+      ValueError: no rows, numbers of rankings that differ, or an image that is not RGB.
+    """
+    columns, strips = _columns(rows, top), len(rows[0].rankings)
+    for number, row in enumerate(rows):
+        if len(row.rankings) != strips:
+            raise ValueError(f"row {number} has {len(row.rankings)} rankings, row 0 has {strips}")
+    box = partial(stacked_box, strips=strips, title_lines=len(title))
+    left = box(0, 0, 0)[0]
+    names = [(left, name) for row in rows for name in row.rankings]
+    sheet, write = _canvas(title, box(len(rows) - 1, strips - 1, columns - 1), names)
+    for number, row in enumerate(rows):
+        _write_caption(write, box(number, 0, 0)[1], row.caption)
+        for strip, name in enumerate(row.rankings):
+            x, y = box(number, strip, 0)[:2]
+            write((x, y - _LINE - 2), name)
+            _draw_strip(sheet, partial(box, number, strip), row, name, images, gallery_ids, top)
     return sheet
 
 
@@ -146,6 +170,17 @@ def cell_box(
     left = 2 * _MARGIN + TEXT_WIDTH + strip * strip_width + rank * (CELL_WIDTH + _GAP)
     header = 2 * _MARGIN + (title_lines + 1) * _LINE  # the title, then names of the strips
     top = header + row * (CELL_HEIGHT + _MARGIN)
+    return left, top, left + CELL_WIDTH, top + CELL_HEIGHT
+
+
+def stacked_box(
+    row: int, strip: int, rank: int, *, strips: int, title_lines: int
+) -> tuple[int, int, int, int]:
+    """Returns what `cell_box` returns, of a `stacked_sheet`."""
+    height = CELL_HEIGHT + _LINE + _GAP  # of a strip, its name and the space below
+    left = 2 * _MARGIN + TEXT_WIDTH + rank * (CELL_WIDTH + _GAP)
+    top = 2 * _MARGIN + title_lines * _LINE + row * (strips * height + _MARGIN)
+    top += strip * height + _LINE
     return left, top, left + CELL_WIDTH, top + CELL_HEIGHT
 
 
@@ -174,6 +209,41 @@ def wrap(text: str, font, width: int, lines: int) -> list[str]:
             last = last[:-1]
         out = [*out[: lines - 1], last + "..."]
     return out
+
+
+def _columns(rows: Sequence[SheetRow], top: int) -> int:
+    """Images of the longest strip."""
+    if not rows or top < 1:
+        raise ValueError(f"a sheet needs a query and an image, got {len(rows)} rows, top {top}")
+    return max(min(top, len(index)) for row in rows for index in row.rankings.values())
+
+
+def _canvas(title: Sequence[str], last: tuple[int, int, int, int], names=()):
+    """A sheet with its title that holds its last cell and names, (x, text) each.
+
+    Returns what writes at (x, y) on it, too.
+    """
+    font = ImageFont.load_default(_FONT_SIZE)
+    lines = [*((_MARGIN, line) for line in title), *names]
+    width = max([last[2], *(x + int(font.getlength(line)) for x, line in lines)])
+    sheet = Image.new("RGB", (width + _MARGIN, last[3] + _MARGIN), _PAPER)
+    write = partial(ImageDraw.Draw(sheet).text, fill=_INK, font=font)
+    for number, line in enumerate(title):
+        write((_MARGIN, _MARGIN + number * _LINE), line)
+    return sheet, write
+
+
+def _write_caption(write, top: int, caption: str) -> None:
+    """Writes a caption left of the images, as far as they reach."""
+    font = ImageFont.load_default(_FONT_SIZE)
+    for place, line in enumerate(wrap(caption, font, TEXT_WIDTH, CELL_HEIGHT // _LINE)):
+        write((_MARGIN, top + place * _LINE), line)
+
+
+def _draw_strip(sheet, box, row: SheetRow, name: str, images, gallery_ids, top: int) -> None:
+    """Draws the first images of a ranking; box(rank) is the place of each."""
+    for rank, index in enumerate(row.rankings[name][:top]):
+        _draw_image(sheet, box(rank), images[index], gallery_ids[index] == row.person_id, index)
 
 
 def _draw_image(sheet, box, image: np.ndarray, is_right: bool, index: int) -> None:

@@ -1,4 +1,4 @@
-"""Evaluates runs on the test splits of other data sets: domain generalisation, all pairs in a table.
+"""Evaluates runs on test splits of other data sets (domain generalisation): a table of all pairs.
 
     python tools/transfer.py runs/laip-cuhk_pedes runs/albef-icfg_pedes --manual-dir /data
     python tools/transfer.py runs/laip --data synthpedes:tiny --data rstpreid:/data/RSTPReid

@@ -27,7 +27,7 @@ from jaxreid.mesh import put_batch, replicated
 from jaxreid.methods import Method
 from jaxreid.parts import Parts, assemble
 from jaxreid.runlog import RunLog, clock
-from jaxreid.start import load_start
+from jaxreid.start import load_start, read_rules
 from jaxreid.train import init_on_mesh, init_state, jit_train_step, restart_optimizer
 
 # Sections and fields in which a run and its continuation may differ: they change no number that
@@ -270,7 +270,7 @@ def _plan(config: ConfigDict, method: Method, mesh: Mesh) -> tuple[Plan, Any]:
 def _start(config: ConfigDict) -> Callable[[Any], Any] | None:
     """What puts start weights in; None is a random start."""
     if config.start:
-        return partial(load_start, config.start)
+        return partial(load_start, config.start, rules=read_rules(config))
     logging.info("no start weights: all parameters start from random")
     return None
 

@@ -1,8 +1,9 @@
 """Start weights: a folder with the parameters that a run begins from, and their vocabulary."""
 
 import os
+import re
 import zipfile
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,6 +13,40 @@ from jaxreid.files import write_npz
 from jaxreid.optim import parameter_name
 
 FILE = "weights.npz"
+
+
+class Rules(NamedTuple):
+    """In what a network may differ from its start weights: patterns of whole names."""
+
+    fresh: tuple[str, ...] = ()  # parameters of the network that stay random
+    unused: tuple[str, ...] = ()  # parameters of the folder that are left out
+    # (pattern, name in the folder) of parameters of the network that have another name there
+    renamed: tuple[tuple[str, str], ...] = ()
+    # parameters of the network with more rows than in the folder; the last rows stay random
+    longer: tuple[str, ...] = ()
+
+
+def read_rules(config) -> Rules | None:
+    """Returns the rules of the section `start_rules`, None of a recipe without this section.
+
+    Raises:
+      ValueError: a pattern is no regular expression.
+    """
+    if "start_rules" not in config:
+        return None
+    section = config.start_rules
+    rules = Rules(
+        tuple(section.fresh), tuple(section.unused), tuple(section.renamed), tuple(section.longer)
+    )
+    patterns = [(kind, p) for kind in ("fresh", "unused", "longer") for p in getattr(rules, kind)]
+    for kind, pattern in [*patterns, *(("renamed", rule[0]) for rule in rules.renamed)]:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"config.start_rules.{kind}: pattern {pattern!r} is no regular expression: {error}"
+            ) from error
+    return rules
 
 
 def save_start(folder: str, params: Any) -> None:
@@ -30,42 +65,100 @@ def save_start(folder: str, params: Any) -> None:
     write_npz(os.path.join(folder, FILE), arrays)
 
 
-def load_start(folder: str, params: Any) -> Any:
-    """Returns params with every parameter that the folder holds put in, as float32.
+def load_start(folder: str, params: Any, rules: Rules | None = None) -> Any:
+    """Returns params with the parameters that the folder holds put in, as float32.
 
     Args:
       folder: as `save_start` writes it.
       params: of the method, from random.
+      rules: what may differ; every pattern must match a parameter. None: what the folder lacks
+        stays random, nothing else may differ.
 
     Raises:
       FileNotFoundError: there are no weights in the folder.
-      ValueError: a parameter of the folder is unknown to the method or has another shape.
+      ValueError: a parameter of either side that the other lacks and no rule allows, another
+        shape, or a pattern that matches nothing.
     """
     file = os.path.join(os.path.expanduser(folder), FILE)
-    if not os.path.exists(file):
-        raise FileNotFoundError(f"config.start: no {FILE} in the folder {folder}")
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            saved = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"config.start: {file} cannot be read: {error}") from error
-    fresh = []
+    saved = _read(file, folder)
+    matched = _Matched(Rules() if rules is None else rules)
+    fresh, grown, used = [], [], set()
 
     def put(path, leaf):
         name = parameter_name(path)
-        if name not in saved:
+        source = matched.source(name)
+        if source not in saved if rules is None else matched.any("fresh", name):
             fresh.append(name)
             return leaf
-        value = saved.pop(name)
+        if source not in saved:
+            raise ValueError(
+                f"config.start: {file} has no {source}, from which {name} of the method could "
+                "start, and no pattern of start_rules.fresh allows it to start from random"
+            )
+        used.add(source)
+        value = saved[source]
+        longer = matched.any("longer", name)
+        if longer and value.shape[1:] == leaf.shape[1:] and len(value) < len(leaf):
+            grown.append(name)
+            return leaf.at[: len(value)].set(value.astype(leaf.dtype))
         if value.shape != leaf.shape:
             raise ValueError(
-                f"config.start: {file} has {name} of shape {value.shape}, the config makes it "
+                f"config.start: {file} has {source} of shape {value.shape}, the config makes it "
                 f"{leaf.shape}; the sections model, image and text must fit the start weights"
             )
         return jax.numpy.asarray(value, leaf.dtype)
 
     filled = jax.tree_util.tree_map_with_path(put, params)
-    if saved:
-        raise ValueError(f"config.start: {file} has {sorted(saved)[0]}, which the method lacks")
+    unused = sorted(set(saved) - used)
+    for name in unused:
+        if not matched.any("unused", name):
+            raise ValueError(f"config.start: {file} has {name}, which the method lacks")
+    matched.check()
     logging.info("start weights: %s; %d parameters from random", folder, len(fresh))
+    for names, what in ((fresh, "from random"), (unused, "not used"), (grown, "with new rows")):
+        if names:
+            logging.info("start weights: %d %s: %s", len(names), what, ", ".join(names))
     return filled
+
+
+class _Matched:
+    """Applies the patterns of rules and notes which of them matched."""
+
+    def __init__(self, rules: Rules):
+        self.rules = rules
+        self.seen = set()
+
+    def any(self, kind: str, name: str) -> bool:
+        """Whether a pattern of a kind matches a name."""
+        found = [p for p in getattr(self.rules, kind) if re.fullmatch(p, name)]
+        self.seen.update((kind, p) for p in found)
+        return bool(found)
+
+    def source(self, name: str) -> str:
+        """The name in the folder of a parameter of the network."""
+        for pattern, replacement in self.rules.renamed:
+            if match := re.fullmatch(pattern, name):
+                self.seen.add(("renamed", pattern))
+                return match.expand(replacement)
+        return name
+
+    def check(self) -> None:
+        """Raises ValueError for a pattern that has matched nothing."""
+        for kind in ("fresh", "unused", "longer", "renamed"):
+            for rule in getattr(self.rules, kind):
+                pattern = rule[0] if kind == "renamed" else rule
+                if (kind, pattern) not in self.seen:
+                    raise ValueError(
+                        f"config.start_rules.{kind}: pattern {pattern!r} matches no parameter"
+                    )
+
+
+def _read(file: str, folder: str) -> dict[str, np.ndarray]:
+    """The arrays of the file of a folder, by name."""
+    if not os.path.exists(file):
+        raise FileNotFoundError(f"config.start: no {FILE} in the folder {folder}")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"config.start: {file} cannot be read: {error}") from error

@@ -38,10 +38,9 @@ class Built:
         self.config = tiny.recipe(recipe)
         self.config.text.tokenizer = vocabulary
         self.config.model.dtype = dtype
-        self.config.model.vit.depth = self.config.model.bert.text_depth = 1
-        self.config.model.bert.cross_depth = 2
         self.config.train.batch_size = len(CAPTIONS)
-        self.config[name].queue_length = 12
+        if "queue_length" in self.config[name]:
+            self.config[name].queue_length = 12
         self.method = importlib.import_module(f"jaxreid.methods.{name}").make(self.config)
         self.stages = range(len(self.config.train.epochs))
 

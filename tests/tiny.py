@@ -30,7 +30,11 @@ def recipe(get_config=laip.get_config):
         width=32, text_depth=1, cross_depth=2, heads=2, mlp=48, max_positions=12
     )
     config.train.update(batch_size=3, epochs=(1, 1), steps_per_epoch=10)
-    config[config.method].queue_length = 5
+    if config.method == "cada":  # its decoder and its text encoder are one
+        config.model.bert.text_depth = 2
+        config.cada.update(group_size=6, group_stride=5)
+    else:
+        config[config.method].queue_length = 5
     return config
 
 

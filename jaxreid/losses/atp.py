@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from jaxreid.losses.matching import Negatives
+
 
 def group_count(tokens: int, size: int, stride: int) -> int:
     """Returns how many groups of `size` tokens, `stride` apart, lie within so many tokens.
@@ -77,3 +79,14 @@ def group_matching_losses(logits: jax.Array, match: jax.Array, counted: jax.Arra
     loss = -jnp.where(match[:, None], log_p[..., 1], log_p[..., 0])
     weight = counted.astype(jnp.float32)
     return (weight * loss).sum(axis=0) / jnp.maximum(weight.sum(axis=0), 1)
+
+
+def hardest_negatives(similarity: jax.Array, same_person: jax.Array) -> Negatives:
+    """Returns for each row the most similar candidate of another person (CADA, Section III-B).
+
+    Args:
+      similarity: f32[B, B], of row i to candidate j; passes no gradient.
+      same_person: bool[B, B], True where the candidate shows the person of the row.
+    """
+    score = jnp.where(same_person, -jnp.inf, similarity)
+    return Negatives(score.argmax(axis=1), ~same_person.all(axis=1))

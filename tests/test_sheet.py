@@ -13,6 +13,8 @@ from jaxreid.sheet import (
     save_sheet,
     sheet_rows,
     sheet_title,
+    stacked_box,
+    stacked_sheet,
     wrap,
 )
 
@@ -69,6 +71,41 @@ def test_nothing_is_drawn_between_the_cells(gallery, rows):
                 a, b, c, d = cell_box(number, strip, rank, columns=10, title_lines=2)
                 sheet[b:d, a:c] = 255
     assert (sheet[first[1] :, first[0] :] == 255).all()
+
+
+def test_stacked_rankings_are_framed_at_every_place(gallery, rows):
+    images, ids = gallery
+    names = [dict(zip((f"A {q}", f"B {q}"), r.rankings.values(), strict=True)) for q, r in
+             enumerate(rows)]  # fmt: skip
+    named = [r._replace(rankings=n) for r, n in zip(rows, names, strict=True)]
+    sheet = np.asarray(stacked_sheet(TITLE, named, images, ids, top=5)).copy()
+    for number, row in enumerate(named):
+        for strip, index in enumerate(row.rankings.values()):
+            for rank in range(5):
+                box = stacked_box(number, strip, rank, strips=2, title_lines=2)
+                cell = sheet[box[1] : box[3], box[0] : box[2]]
+                assert cell.shape == (CELL_HEIGHT, CELL_WIDTH, 3)
+                colour = RIGHT if ids[index[rank]] == row.person_id else WRONG
+                assert all((edge == colour).all() for edge in (cell[:FRAME], cell[:, -FRAME:]))
+                cell[:] = 255
+    # What is left besides captions and title are the names, above each strip and nowhere else.
+    left, top = stacked_box(0, 0, 0, strips=2, title_lines=2)[:2]
+    for number in range(4):
+        for strip in range(2):
+            y = stacked_box(number, strip, 0, strips=2, title_lines=2)[1]
+            name = sheet[y - 20 : y, left:]
+            assert (name != 255).any()
+            name[:] = 255
+    assert (sheet[top - 20 :, left:] == 255).all()
+
+
+def test_long_names_widen_a_stacked_sheet(gallery, rows):
+    images, ids = gallery
+    name = "runs/" + "long" * 40
+    few = [row._replace(rankings={name: row.rankings["coarse"][:1]}) for row in rows]
+    sheet = stacked_sheet(TITLE, few, images, ids, top=1)
+    left = stacked_box(0, 0, 0, strips=1, title_lines=2)[0]
+    assert sheet.width >= left + ImageFont.load_default(14).getlength(name)
 
 
 def test_a_sheet_is_the_same_twice_and_is_a_png(gallery, rows, tmp_path):
@@ -167,6 +204,8 @@ def test_wrong_rows_and_images_are_refused(gallery, rows):
     one = rows[1]._replace(rankings={"coarse": rows[1].rankings["coarse"]})
     with pytest.raises(ValueError, match=r"row 1 has rankings \['coarse'\]"):
         ranks_sheet(TITLE, [rows[0], one], images, ids, top=10)
+    with pytest.raises(ValueError, match="row 1 has 1 rankings, row 0 has 2"):
+        stacked_sheet(TITLE, [rows[0], one], images, ids, top=10)
     with pytest.raises(ValueError, match=r"gallery image \d+ must be u8\[h, w, 3\], got float32"):
         ranks_sheet(TITLE, rows, [x.astype(np.float32) for x in images], ids, top=10)
     with pytest.raises(ValueError, match="ranking coarse"):

@@ -236,10 +236,8 @@ def _summary(a: Ranked, b: Ranked) -> list[str]:
         scores = run.results["final"]
         values = "   ".join(f"{key} {scores[key]:.2f}" for key in ("R1", "R5", "R10", "mAP"))
         lines.append(f"{x}  {run.name}: {values}")
-    better, worse = (
-        (rank_or_last(b) < rank_or_last(a)).sum(),
-        (rank_or_last(b) > rank_or_last(a)).sum(),
-    )
+    one, other = rank_or_last(a), rank_or_last(b)
+    better, worse = (other < one).sum(), (other > one).sum()
     equal = len(a.first) - better - worse
     lines.append(f"first right image: B earlier in {better:,}, A in {worse:,}, equal in {equal:,}")
     return lines

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 DATA_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid", "synthpedes")
 DTYPES = ("float32", "bfloat16")
 PERIODS = ("step", "epoch")
+KINDS = ("adamw", "adam")
 RESAMPLERS = ("bicubic", "bilinear")
 CLEANERS = ("albef", "blip", "none")
 TAGGERS = ("auto", "perceptron", "lexicon")
@@ -58,6 +59,8 @@ def check(config: ConfigDict, devices: int) -> None:
 def _check_data(data: ConfigDict) -> None:
     """Rules of the section `data`."""
     _one_of("data.name", data.name, DATA_SETS)
+    if "people" in data:  # of recipes whose method classifies people
+        _is("data.people", data.people, data.people >= 0, ">= 0")
     for name in ("caption_limit", "val_people", "images_per_person", "workers"):
         _is(f"data.{name}", data[name], data[name] >= 0, ">= 0")
     if data.name == "synthpedes":
@@ -147,9 +150,12 @@ def _check_optim(optim: ConfigDict, train: ConfigDict) -> None:
         _share(f"optim.{name}", optim[name])
     _is("optim.epsilon", optim.epsilon, 0 < optim.epsilon < math.inf, "> 0")
     for group in optim.groups or [None]:  # none at all is as wrong as one that is no group
-        whole = isinstance(group, tuple | list) and len(group) == 3 and isinstance(group[0], str)
-        _is("optim.groups", group, whole and all(_is_number(x) and x >= 0 for x in group[1:]),
+        whole = isinstance(group, tuple | list) and len(group) in (3, 4)
+        whole = whole and isinstance(group[0], str)
+        _is("optim.groups", group, whole and all(_is_number(x) and x >= 0 for x in group[1:3]),
             "groups of (pattern, factor on the rate >= 0, weight decay >= 0)")  # fmt: skip
+        if len(group) == 4:
+            _one_of("optim.groups: the kind of decay", group[3], KINDS)
         try:
             re.compile(group[0])
         except re.error as error:

@@ -1,4 +1,4 @@
-"""Optimiser: AdamW with rates and decay by parameter name, and its learning-rate schedule."""
+"""Optimiser: AdamW or Adam, rates and decay by parameter name, and its learning-rate schedule."""
 
 import re
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 PERIODS = ("step", "epoch")
+KINDS = ("adamw", "adam")
 
 
 class Schedule(NamedTuple):
@@ -26,7 +27,10 @@ class Group(NamedTuple):
 
     pattern: str  # regular expression, matched against the whole "a/b/c" name
     rate: float  # multiplies the learning rate; 0 freezes
-    decay: float  # decoupled weight decay
+    decay: float  # weight decay
+    # How decay acts: "adamw" on the parameter itself (decoupled) | "adam" as a part of the
+    # gradient, which Adam then scales (L2, as torch.optim.Adam).
+    kind: str = "adamw"
 
 
 class Adam(NamedTuple):
@@ -123,11 +127,21 @@ def adamw(
 ) -> optax.GradientTransformation:
     """Returns AdamW whose rate and decay depend on the name of a parameter.
 
-        p <- p - rate(t) * group.rate * (adam(g) + group.decay * p)
+        p <- p - rate(t) * group.rate * (adam(g) + group.decay * p)      of the kind "adamw"
+        p <- p - rate(t) * group.rate * adam(g + group.decay * p)        of the kind "adam"
+
+    where g is clipped already.
 
     Raises:
+      ValueError: a kind that is not known.
       ValueError: at init, if the groups do not cover the parameters (see `assign_groups`).
     """
+
+    for group in groups:
+        if group.kind not in KINDS:
+            raise ValueError(
+                f"optim.groups: kind must be one of {', '.join(KINDS)}, got {group.kind!r}"
+            )
 
     def init(params):
         assign_groups(params, groups)
@@ -137,7 +151,7 @@ def adamw(
         now = rate(state.count)
         assigned = assign_groups(params, groups)
         updates = jax.tree.map(
-            lambda u, p, group: -now * group.rate * (u + group.decay * p),
+            lambda u, p, group: -now * group.rate * (u + _decay(group, "adamw") * p),
             updates,
             params,
             assigned,
@@ -148,9 +162,30 @@ def adamw(
         optax.scale_by_adam(b1=adam.beta1, b2=adam.beta2, eps=adam.epsilon),
         optax.GradientTransformation(init, update),
     ]
+    # Only where it is needed: it would be an entry more in the state that checkpoints hold.
+    if any(group.kind == "adam" for group in groups):
+        parts.insert(0, _l2(groups))
     if adam.clip_norm:
         parts.insert(0, optax.clip_by_global_norm(adam.clip_norm))
     chain = optax.chain(*parts)
     if adam.accumulate > 1:
         return optax.MultiSteps(chain, adam.accumulate).gradient_transformation()
     return chain
+
+
+def _l2(groups: tuple[Group, ...]) -> optax.GradientTransformation:
+    """Adds the decay of groups of the kind "adam" to the gradient."""
+
+    def update(updates, state, params):
+        assigned = assign_groups(params, groups)
+        added = jax.tree.map(
+            lambda g, p, group: g + _decay(group, "adam") * p, updates, params, assigned
+        )
+        return added, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _decay(group: Group, kind: str) -> float:
+    """The decay of a group if it is of a kind."""
+    return group.decay if group.kind == kind else 0.0

@@ -2,9 +2,11 @@
 
 import functools
 import importlib
+import json
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -16,7 +18,7 @@ from ml_collections import ConfigDict
 from jaxreid.data import pipeline
 from jaxreid.data.dataset import open_split
 from jaxreid.data.records import AnnotationError, CaptionError, Split, caption_pairs
-from jaxreid.data.text import train_tokenizer
+from jaxreid.data.text import read_json, train_tokenizer, write_once
 from jaxreid.mesh import make_mesh
 from jaxreid.methods import Method
 
@@ -24,7 +26,7 @@ from jaxreid.methods import Method
 class Parts(NamedTuple):
     """What a config stands for."""
 
-    config: ConfigDict  # resolved: tokenizer and steps_per_epoch are set
+    config: ConfigDict  # resolved: tokenizer, steps_per_epoch and data.people, if any, are set
     method: Method
     mesh: Mesh
     split: Callable[[str], Split]  # by name; opened once
@@ -36,8 +38,10 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
 
     Args:
       config: a recipe that `jaxreid.config.check` accepts; stays as it is.
-      vocabulary: folder of the vocabulary where text.tokenizer names none.
-      learn: whether to learn that vocabulary from the train split; else it must be there.
+      vocabulary: folder of the vocabulary where text.tokenizer names none; the file with the
+        number of people that a method classifies stands beside it.
+      learn: whether to learn that vocabulary from the train split and to count its people; else
+        both must be there.
 
     Raises:
       ValueError: data or captions that cannot be used, or the method refuses its section.
@@ -68,7 +72,9 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
     if not config.text.tokenizer:
         if learn:
             captions = [text for texts in split("train").captions for text in texts]
-            train_tokenizer(captions, config.text.vocabulary, vocabulary)
+            # A method whose vocabulary is not WordPiece says how it is learnt.
+            learn_vocabulary = getattr(module, "learn_vocabulary", train_tokenizer)
+            learn_vocabulary(captions, config.text.vocabulary, vocabulary)
         elif not os.path.isdir(vocabulary):
             raise FileNotFoundError(f"{vocabulary} is missing, the vocabulary of the run")
         config.text.tokenizer = vocabulary
@@ -80,9 +86,29 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
                 f"of {data.name} train, got {size}"
             )
         config.train.steps_per_epoch = pipeline.steps_per_epoch(pairs, size)
+    if "people" in config.data:  # a method of the recipe classifies people
+        file = os.path.join(os.path.dirname(vocabulary), "people.json")
+        config.data.people = _people(config, split, file, learn=learn)
     method = module.make(config)
     texts = functools.cache(lambda name: _tokenized(method, split(name)))
     return Parts(config, method, make_mesh(), split, texts)
+
+
+def _people(config: ConfigDict, split: Callable[[str], Split], file: str, *, learn: bool) -> int:
+    """People that a run classifies: of its train split, whatever data it is evaluated on."""
+    given = config.data.people
+    if learn:
+        people = len(np.unique(split("train").person_id))
+        if given and given < people:
+            raise ValueError(
+                f"config.data.people must be 0 or at least the {people} people of "
+                f"{config.data.name} train, got {given}"
+            )
+        write_once(Path(file), json.dumps({"people": given or people}) + "\n")
+    people = read_json(Path(file)).get("people")
+    if not isinstance(people, int):
+        raise ValueError(f"{file} does not say how many people the run classifies")
+    return people
 
 
 def _tokenized(method: Method, split: Split) -> dict[str, np.ndarray]:

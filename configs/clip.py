@@ -1,0 +1,118 @@
+"""CLIP's dual encoder (Radford et al., 2021), fine-tuned: the baseline of IRRA (CVPR 2023).
+
+python -m jaxreid.main --config configs/clip.py                        # synthpedes, laptop
+python -m jaxreid.main --config configs/clip.py --config.clip.loss=cmpm+cmpc
+python -m jaxreid.main --config configs/clip.py:cuhk_pedes --config.data.manual_dir /data
+
+Published on CUHK-PEDES (README of IRRA), from OpenAI's ViT-B/16: R@1 68.19, R@5 86.47, R@10 91.47,
+mAP 61.12.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import sections
+from jaxreid.data.images import RELEASE_ERASE_COLOUR
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Returns the recipe of a variant; see `recipe`."""
+    config = recipe(variant)
+    small = variant == ""
+    config.method = "clip"
+    config.clip = ConfigDict(dict(
+        loss="itc",  # | "sdm" | "cmpm" | "cmpc" | "cmpm+cmpc"
+        logit_scale=1 / 0.07 if small else 50.0,  # start value; 50 in IRRA's release
+        logit_scale_limit=100.0,  # CLIP
+        label_norm="l1",  # of CMPM: the paper's; "l2" the releases'
+        epsilon=1e-8,  # of SDM and CMPM
+    ))  # fmt: skip
+    # IRRA's release keeps the scale where it starts; from random weights it is learnt.
+    scale = (r"logit_scale", 1.0 if small else 0.0, 0.0)
+    config.optim.groups = (scale, *config.optim.groups)
+    return config
+
+
+def recipe(variant: str) -> ConfigDict:
+    """Returns what the recipes of CLIP and of IRRA share.
+
+    Args:
+      variant: "" (synthpedes on two CPU cores, from random weights) or a published data set.
+    """
+    if variant == "":
+        config = _small()
+    elif variant in sections.PAPER_DATA:
+        config = _paper(variant)
+    else:
+        known = ", ".join(map(repr, ["", *sections.PAPER_DATA]))
+        raise ValueError(f"unknown variant {variant!r}; know: {known}")
+    config.data.people = 0  # that identity losses tell apart; 0 = those of train
+    config.eval.top_k = 0  # similarity is final
+    return config
+
+
+def _small() -> ConfigDict:
+    """Synthpedes at a size for two CPU cores."""
+    config = ConfigDict()
+    config.seed = 0
+    config.start = ""  # folder of weights to start from; "" = random
+    config.data = sections.data("synthpedes", "default")
+    config.image = sections.image((96, 48), "bilinear")
+    config.image.flip = 0.0  # captions say left and right
+    config.text = sections.text(48)
+    config.model = sections.small_model()
+    config.train = sections.training(64, (10,))
+    config.optim = sections.optimiser(1e-3)
+    config.optim.min_learning_rate = 1e-5
+    config.optim.period = "step"
+    config.optim.clip_norm = 1.0
+    config.optim.warmup_epochs = 0.5
+    config.optim.groups = (
+        (r".*(bias|scale)", 1.0, 0.0),
+        (r".*", 1.0, 0.02),
+    )
+    config.eval = sections.evaluation()
+    return config
+
+
+def _paper(name: str) -> ConfigDict:
+    """A published data set at the paper's scale, as IRRA's release trains (utils/options.py)."""
+    config = ConfigDict()
+    config.seed = 0
+    config.start = ""  # folder of CLIP's weights to start from; "" = random
+    config.data = sections.data(name, "")
+    config.data.workers = 8
+    if name == "icfg_pedes":
+        config.data.val_people = 155  # 5 % of train, to choose the checkpoint by; releases use test
+    config.image = sections.image((384, 128), "bilinear")
+    config.image.pad = 10
+    config.image.erase_probability = 0.5
+    config.image.erase_colour = RELEASE_ERASE_COLOUR
+    config.text = sections.text(77)
+    config.text.tokenizer = "openai/clip-vit-base-patch16"
+    config.text.clean = "none"
+    config.text.max_words = 77  # more words than tokens: max_tokens alone cuts
+    config.model = ConfigDict(dict(
+        dtype="bfloat16",
+        embedding=512,
+        init_std=0.02,
+        vit=dict(patch=16, width=768, depth=12, heads=12, mlp=3072, drop_path=0.0, dropout=0.0),
+        # The text encoder; cross_depth layers and its heads make IRRA's cross-modal module.
+        bert=dict(
+            width=512, text_depth=12, cross_depth=4, heads=8, mlp=2048, max_positions=77,
+            dropout=0.0,
+        ),
+    ))  # fmt: skip
+    config.train = sections.training(64, (60,))
+    config.train.log_every = 50
+    config.optim = sections.optimiser(1e-5)
+    config.optim.min_learning_rate = 0.0
+    config.optim.warmup_learning_rate = 1e-6
+    config.optim.warmup_epochs = 5.0
+    config.optim.epsilon = 1e-3  # solver/build.py
+    # torch.optim.Adam: decay is a part of the gradient ("adam"). Biases are twice as fast.
+    config.optim.groups = (
+        (r".*bias", 2.0, 0.0, "adam"),
+        (r".*", 1.0, 4e-5, "adam"),
+    )
+    config.eval = sections.evaluation()
+    return config

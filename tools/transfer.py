@@ -278,12 +278,14 @@ def evaluate(run: Run, data: DataSet, *, change: Mapping[str, Any]) -> dict[str,
       data: the data set.
       change: further fields of the section `data`.
     """
+    import jax
     from ml_collections import ConfigDict
 
     from jaxreid import run as runs
 
     config = ConfigDict({key: _tuples(value) for key, value in run.config.items()})
     config.start = ""  # the weights are the run's
+    config.train.batch_size = jax.device_count()  # the run may have had others; nothing is trained
     config.data.update({**data._asdict(), **change})
     return runs.evaluate(config, str(run.folder))
 

@@ -53,12 +53,27 @@ def main(arguments: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("a", type=Path, metavar="RUN_A", help="folder of a run")
     parser.add_argument("b", type=Path, metavar="RUN_B", help="folder of another")
-    parser.add_argument("--out", required=True, type=Path, help="picture to write, .png")
-    parser.add_argument("--queries", type=int, default=6, help="how many; 6")
-    parser.add_argument("--pick", choices=PICKS, default=PICKS[0], help="where B is; better")
-    parser.add_argument("--seed", type=int, default=0, help="of --pick random; 0")
-    parser.add_argument("--data", help="data set that both were evaluated on, as icfg_pedes")
-    parser.add_argument("--data-dir", help="folder of prepared data; that of RUN_A's evaluation")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="picture to write, .png"
+    )
+    parser.add_argument(
+        "--queries", type=int, default=6, metavar="N", help="how many, of different people; 6"
+    )
+    parser.add_argument(
+        "--pick", choices=PICKS, default=PICKS[0],
+        help="queries in which B is better than A, or worse, or random ones; better",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of --pick random; 0")
+    parser.add_argument(
+        "--data", metavar="NAME",
+        help="data set, as icfg_pedes or synthpedes-tiny, that both were evaluated on; by default "
+        "that of each run's training",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder of prepared data; by default as RUN_A's results say",
+    )
     options = parser.parse_args(arguments)
     try:
         if options.queries < 1:

@@ -96,11 +96,23 @@ def main(arguments: list[str]) -> int:
         help=f"of {', '.join(DATA_SETS)}, with the published folder or its parent behind ':', or "
         "the variant of synthpedes; again for each data set",
     )  # fmt: skip
-    parser.add_argument("--manual-dir", default="", help="folder that holds published data sets")
-    parser.add_argument("--data-dir", help="folder of prepared data; that of the first run")
+    parser.add_argument(
+        "--manual-dir", default="", metavar="DIR", help="folder that holds published data sets"
+    )
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder of prepared data; by default that of the first run",
+    )
     parser.add_argument("--allow-partial", action="store_true", help="take incomplete copies")
-    parser.add_argument("--caption-limit", type=int, default=0, help="captions an image; 0: all")
-    parser.add_argument("--out", type=Path, default=Path("runs/transfer"), help="runs/transfer")
+    parser.add_argument(
+        "--caption-limit", type=int, default=0, metavar="N",
+        help="first captions of an image that are queries; by default all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/transfer"), metavar="DIR",
+        help="folder of the table; by default runs/transfer",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
         if options.caption_limit < 0:

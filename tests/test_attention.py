@@ -24,27 +24,44 @@ def arrays():
 def reference(query, key, value, keep):
     """Loop in float64; keep bool[B, L, S]."""
     output = np.zeros(query.shape)
-    first = np.zeros((B, H, S))
+    all_weights = np.zeros((B, H, L, S))
     for b, row, h in np.ndindex(B, L, H):
         logits = key[b, :, h].astype(np.float64) @ query[b, row, h] / np.sqrt(D)
         weights = np.where(keep[b, row], np.exp(logits), 0.0)
         weights /= weights.sum()
         output[b, row, h] = weights @ value[b, :, h]
-        if row == 0:
-            first[b, h] = weights
-    return output, first
+        all_weights[b, h, row] = weights
+    return output, all_weights
 
 
 def test_output_and_weights_equal_the_loop(arrays):
     query, key, value, mask = arrays
-    expected, first = reference(query, key, value, np.repeat(mask[:, None], L, axis=1))
+    expected, all_weights = reference(query, key, value, np.repeat(mask[:, None], L, axis=1))
     output, weights = attend(query, key, value, mask, tap=jnp.zeros((B, H, S)))
     np.testing.assert_allclose(output, expected, atol=2e-6)
-    np.testing.assert_allclose(weights, first, atol=1e-6)
+    np.testing.assert_allclose(weights, all_weights, atol=1e-6)
     np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-6)
-    plain, none = attend(query, key, value, mask)
+    plain, same = attend(query, key, value, mask)
     np.testing.assert_array_equal(plain, output)
+    np.testing.assert_array_equal(same, weights)
+
+
+def test_a_module_keeps_all_weights_where_asked_and_returns_those_of_row_0_with_a_tap(arrays):
+    mask = arrays[3]
+    x, context = (np.random.default_rng(i).normal(size=(B, n, H * D)) for i, n in ((3, L), (4, S)))
+    module = Attention(H, jax.nn.initializers.normal(0.5))
+    variables = module.init(jax.random.key(0), x, context, mask)
+    assert list(variables) == ["params"]
+    output, none = module.apply(variables, x, context, mask)
     assert none is None
+    (same, first), kept = module.apply(
+        variables, x, context, mask, tap=jnp.zeros((B, H, S)), mutable=["attention"]
+    )
+    np.testing.assert_array_equal(same, output)
+    (weights,) = kept["attention"]["weights"]
+    assert weights.shape == (B, H, L, S)
+    np.testing.assert_array_equal(weights[:, :, 0], first)
+    np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-6)
 
 
 def test_a_mask_of_pairs_hides_keys_from_single_rows(arrays):

@@ -44,8 +44,8 @@ def attend(
     tap: jax.Array | None = None,
     dropout: float = 0.0,
     dropout_rng: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array | None]:
-    """Returns softmax(Q K^T / sqrt(d) + mask) V and, on request, the weights of query row 0.
+) -> tuple[jax.Array, jax.Array]:
+    """Returns softmax(Q K^T / sqrt(d) + mask) V and the weights.
 
     Let A be the softmax weights [B, H, L, S]. With `tap`, a zero array, row 0 ([CLS]) uses
     A[:, :, 0] + tap, so the gradient with respect to `tap` is the derivative of the output with
@@ -63,8 +63,8 @@ def attend(
       dropout_rng: key; None means no dropout.
 
     Returns:
-      [B, L, H, d] in the dtype of `value`; f32[B, H, S] with `tap`, else None: row 0 of A before
-      dropout and without tap, each row sums to 1.
+      [B, L, H, d] in the dtype of `value`; A before dropout and without tap, f32[B, H, L, S],
+      each row sums to 1.
 
     Raises:
       ValueError: the shape of `mask` or `tap` does not fit.
@@ -88,17 +88,18 @@ def attend(
         survives = jax.random.bernoulli(dropout_rng, 1.0 - dropout, weights.shape)
         kept = jnp.where(survives, weights / (1.0 - dropout), 0.0)
     output = jnp.einsum("bhls,bshd->blhd", kept.astype(value.dtype), value)
-    if tap is None:
-        return output, None
-    offset = jnp.einsum("bhs,bshd->bhd", tap, value.astype(jnp.float32))
-    output = output.at[:, 0].add(offset.astype(output.dtype))
-    return output, weights[:, :, 0]
+    if tap is not None:
+        offset = jnp.einsum("bhs,bshd->bhd", tap, value.astype(jnp.float32))
+        output = output.at[:, 0].add(offset.astype(output.dtype))
+    return output, weights
 
 
 class Attention(nn.Module):
     """Projects to queries, keys and values, attends, projects back.
 
     Parameters: query, key, value with kernel [D, H, d] and bias [H, d]; out with [H, d, D], [D].
+    Where the collection `attention` is mutable, all weights f32[B, H, L, S] are kept in it under
+    the name "weights": what pictures of attention are made of.
     """
 
     heads: int
@@ -158,9 +159,11 @@ class Attention(nn.Module):
             dropout=self.dropout,
             dropout_rng=self.make_rng("dropout") if drops else None,
         )
+        if not self.is_initializing():
+            self.sow("attention", "weights", weights)
         init = self.out_init or self.kernel_init
         out = nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, kernel_init=init, name="out")
-        return out(output), weights
+        return out(output), None if tap is None else weights[:, :, 0]
 
 
 def exact_gelu(x: jax.Array) -> jax.Array:

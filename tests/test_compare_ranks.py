@@ -108,6 +108,14 @@ def test_queries_are_those_in_which_b_gains_or_loses_most(tool, both):
     assert {query for queries in drawn for query in queries} >= {0, 1, 2, 5}
 
 
+def test_gain_is_the_ratio_of_ranks(tool, gallery, write_run):
+    a = write_run("a", best_first(gallery[1], [4, 1, 1, 1, 2, 1, 1, 1]))
+    b = write_run("b", best_first(gallery[1], [3, 1, 1, 1, 1, 1, 1, 1]))
+    runs = [tool.read_ranked(Path(folder), None) for folder in (a, b)]
+    # 2 -> 1 before 4 -> 3, though its person has the higher id.
+    assert tool.pick(*runs, "better", 2, np.random.default_rng(0)).tolist() == [4, 0]
+
+
 def test_a_right_image_that_is_not_kept_is_later_than_all_kept(tool, gallery, write_run):
     final = best_first(gallery[1], A)
     a = tool.read_ranked(Path(write_run("a", final[:, :3])), None)

@@ -75,6 +75,10 @@ def batch_of(method) -> dict:
         ({"atp": False, "inference": "global"}, {"ndf"} | ARA),
         ({"ara": False}, {"ndf"} | ATP),
         ({}, {"ndf"} | ATP | ARA),
+        (
+            {"global_loss": "cmpm", "atp": False, "ara": False, "inference": "global"},
+            {"cmpm"},
+        ),
         ({"global_loss": "released_ndf", "ara": False}, {"released_ndf"} | ATP),
     ],
 )
@@ -94,6 +98,7 @@ def test_rows_of_table_iv_are_overrides(make_config, fields, metrics):
     ("field", "value", "message"),
     [
         ("global_loss", "kl", "one of .*ndf, released_ndf.*, got 'kl'"),
+        ("cmpm_label_norm", "max", "one of l1, l2, got 'max'"),
         ("negatives", "all", "one of hardest, sampled, got 'all'"),
         ("match_token", "dec", "one of cls, enc, got 'dec'"),
         ("group_mean", "pad", "one of words, all, got 'pad'"),

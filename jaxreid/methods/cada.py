@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreid.losses.atp import group_count
+from jaxreid.losses.cmpm import LABEL_NORMS, cmpm_loss
 from jaxreid.losses.ndf import ndf_loss, released_ndf_loss
 from jaxreid.methods import Method, cosine
 from jaxreid.streams.captions import ATTRIBUTE_UNITS, caption_input, check_captions
@@ -39,10 +40,13 @@ from jaxreid.streams.dual_network import (
 )
 from jaxreid.streams.network import normaliser
 
-GLOBAL_LOSSES = ("ndf", "released_ndf")
+GLOBAL_LOSSES = ("ndf", "released_ndf", "cmpm")
 INFERENCES = ("local", "global")
+# Of the public CMPM releases, and of CADA's NDF.
+_CMPM_EPSILON = 1e-8
 CHOICES = {
     "global_loss": GLOBAL_LOSSES,
+    "cmpm_label_norm": LABEL_NORMS,
     "negatives": NEGATIVES,
     "negative_similarity": NEGATIVE_SIMILARITIES,
     "match_token": MATCH_TOKENS,
@@ -122,6 +126,10 @@ def make(config) -> Method:
 
 def _global_loss(c, image: jax.Array, text: jax.Array, person_id: jax.Array) -> jax.Array:
     """L_ndf, or what it is compared with."""
+    if c.global_loss == "cmpm":
+        return cmpm_loss(
+            image, text, person_id, label_norm=c.cmpm_label_norm, epsilon=_CMPM_EPSILON
+        )
     fit = ndf_loss if c.global_loss == "ndf" else released_ndf_loss
     return fit(image, text, person_id, temperature=c.temperature)
 

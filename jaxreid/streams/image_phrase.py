@@ -1,5 +1,6 @@
 """The image-phrase stream: local alignment of LAIP (BidirAtt and MPM), and MLM to compare with."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -83,21 +84,18 @@ def phrase_alignment(
             image_index=jnp.repeat(jnp.arange(batch), count), tap=tap,
             tap_layer=settings.layer, rngs={"dropout": cross_rng}, train=True,
         )  # fmt: skip
-        logits = model.apply({"params": params}, fused, method="predict_words")
-        if settings.word_score == "logit":
-            word = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
-        else:
-            word = jnp.exp(token_log_likelihood(logits, tokens))
+        scores = score_masked(model, params, fused, tokens, masked, batch)
+        word = scores.logit if settings.word_score == "logit" else jnp.exp(scores.log_likelihood)
         # Phrases do not interact, so the gradient of the sum is each phrase's own.
-        return masked_mean(word, masked, axis=1).sum(), (fused, attention, logits)
+        return masked_mean(word, masked, axis=1).sum(), (attention, scores)
 
     heads, patches = model.cross.heads, image_tokens.shape[1]
     tap = jnp.zeros((batch * count, heads, patches), jnp.float32)
     backward = None
     if settings.attention in ("backward", "bidirectional"):
-        backward, (_, attention, logits) = jax.grad(score, has_aux=True)(tap)
+        backward, (attention, scores) = jax.grad(score, has_aux=True)(tap)
     else:
-        _, (_, attention, logits) = score(tap)
+        _, (attention, scores) = score(tap)
 
     losses = jnp.zeros(batch * count)
     metrics = {}
@@ -129,16 +127,71 @@ def phrase_alignment(
         losses = losses + bidir
         metrics["bidir"] = masked_mean(bidir, present)
     if settings.mpm:
-        mpm = -masked_mean(token_log_likelihood(logits, tokens), masked, axis=1)  # Eq. 11
+        mpm = -masked_mean(scores.log_likelihood, masked, axis=1)  # Eq. 11
         losses = losses + mpm
         metrics["mpm"] = masked_mean(mpm, present)
-        metrics["mpm_accuracy"] = 100 * masked_mean(
-            (logits.argmax(axis=-1) == tokens).astype(jnp.float32), masked
-        )
+        metrics["mpm_accuracy"] = 100 * masked_mean(scores.right, masked)
     losses = jnp.where(present, losses, 0).reshape(batch, count).sum(axis=1)
     if settings.reduction == "mean":
         losses = losses / jnp.maximum(present.reshape(batch, count).sum(axis=1), 1)
     return losses.mean(), metrics
+
+
+class TokenScores(NamedTuple):
+    """What the network says of masked tokens; 0 on the others."""
+
+    logit: jax.Array  # f32[P, Lp], of the true token
+    log_likelihood: jax.Array  # f32[P, Lp], nats
+    right: jax.Array  # f32[P, Lp], 1 where the true token has the highest logit
+
+
+def score_masked(
+    model: AlignFuse,
+    params: Any,
+    fused: jax.Array,
+    tokens: jax.Array,
+    masked: jax.Array,
+    batch: int,
+) -> TokenScores:
+    """Returns the scores of masked tokens; the product with V, which costs most, is made for few.
+
+    The masked tokens of a text are gathered: twice as many as it has phrases, or, in a batch where
+    a text has more, as many as there can be. Texts are kept apart, so that each device of a mesh
+    scores its own.
+
+    Args:
+      model: the network.
+      params: parameters of `model`.
+      fused: [P, Lp, D], fused tokens, P = B R.
+      tokens: i32[P, Lp], the true tokens.
+      masked: bool[P, Lp], False on [CLS] and [SEP].
+      batch: B.
+    """
+    of_text = masked.reshape(batch, -1)  # [B, R Lp]
+    order = jnp.argsort(~of_text, axis=1, stable=True)  # the masked ones first
+    back = jnp.argsort(order, axis=1)
+    true = jnp.take_along_axis(tokens.reshape(of_text.shape), order, axis=1)
+
+    def score(slots: int, fused: jax.Array) -> TokenScores:
+        hidden = fused.reshape(*of_text.shape, -1)
+        hidden = jnp.take_along_axis(hidden, order[:, :slots, None], axis=1)
+        logits = model.apply({"params": params}, hidden, method="predict_words")  # [B, slots, V]
+        logit = jnp.take_along_axis(logits, true[:, :slots, None], axis=2)[..., 0]
+        right = (logits.argmax(axis=2) == true[:, :slots]).astype(jnp.float32)
+
+        def put_back(x):
+            padded = jnp.pad(x, ((0, 0), (0, of_text.shape[1] - slots)))
+            return jnp.where(masked, jnp.take_along_axis(padded, back, 1).reshape(masked.shape), 0)
+
+        likelihood = token_log_likelihood(logits, true[:, :slots])
+        return TokenScores(*map(put_back, (logit, likelihood, right)))
+
+    count = len(masked) // batch
+    few, most = 2 * count, count * (masked.shape[1] - 2)
+    if few >= most:
+        return score(most, fused)
+    fit = of_text.sum(axis=1).max() <= few
+    return jax.lax.cond(fit, partial(score, few), partial(score, most), fused)
 
 
 def masked_language_modelling(

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid.start import FILE, load_start, save_start
+from configs import albef, cada
+from jaxreid.optim import parameter_name
+from jaxreid.start import FILE, Rules, load_start, read_rules, save_start
+from jaxreid.streams.dual_network import init_dual_association, make_dual_association
 
 
 @pytest.fixture
@@ -67,3 +70,119 @@ def test_values_beyond_half_precision_are_refused(tmp_path, params):
     with pytest.raises(ValueError, match="temperature has values beyond float16"):
         save_start(str(tmp_path), params)
     assert not (tmp_path / FILE).exists()
+
+
+# Rules for what may differ
+
+
+@pytest.fixture
+def folder(tmp_path, params):
+    save_start(str(tmp_path), params)
+    return str(tmp_path)
+
+
+def rounded(x):
+    return np.float32(np.float16(x))
+
+
+def test_a_fresh_parameter_stays_random_although_the_folder_has_it(folder, params):
+    other = jax.tree.map(lambda x: x + 1, params)
+    loaded = load_start(folder, other, Rules(fresh=("head/.*",), unused=("head/.*",)))
+    np.testing.assert_array_equal(loaded["head"]["kernel"], other["head"]["kernel"])
+    np.testing.assert_array_equal(
+        loaded["vit"]["norm"]["scale"], rounded(params["vit"]["norm"]["scale"])
+    )
+
+
+def test_one_parameter_of_the_folder_fills_all_that_are_named_after_it(folder, params):
+    copy = jax.tree.map(jnp.zeros_like, params) | {"twin": {"kernel": jnp.zeros((4, 2))}}
+    loaded = load_start(folder, copy, Rules(renamed=((r"twin/(.*)", r"head/\1"),)))
+    for name in ("head", "twin"):
+        np.testing.assert_array_equal(loaded[name]["kernel"], rounded(params["head"]["kernel"]))
+
+
+def test_new_rows_stay_random_behind_those_of_the_folder(folder, params):
+    grown = params | {"head": {"kernel": jnp.full((6, 2), 7.0)}}
+    loaded = load_start(folder, grown, Rules(longer=("head/kernel",)))["head"]["kernel"]
+    np.testing.assert_array_equal(loaded[:4], rounded(params["head"]["kernel"]))
+    np.testing.assert_array_equal(loaded[4:], 7.0)
+
+
+@pytest.mark.parametrize(
+    ("rules", "change", "message"),
+    [
+        (Rules(), {"head": None}, r"has head/kernel, which the method lacks"),
+        (Rules(), {"new": jnp.zeros(2)}, r"has no new, .*start_rules\.fresh allows it"),
+        (
+            Rules(fresh=("new.*",)),
+            {},
+            r"start_rules\.fresh: pattern 'new\.\*' matches no parameter",
+        ),
+        (Rules(unused=("x",)), {}, r"start_rules\.unused: pattern 'x' matches no parameter"),
+        (Rules(longer=("x",)), {}, r"start_rules\.longer: pattern 'x' matches no parameter"),
+        (Rules(renamed=(("x", "y"),)), {}, r"start_rules\.renamed: pattern 'x' matches no"),
+        (
+            Rules(longer=("head/kernel",)),
+            {"head": {"kernel": jnp.zeros((3, 2))}},
+            r"head/kernel of shape \(4, 2\), the config makes it \(3, 2\)",
+        ),
+        (
+            Rules(longer=("head/kernel",)),
+            {"head": {"kernel": jnp.zeros((6, 3))}},
+            r"head/kernel of shape \(4, 2\), the config makes it \(6, 3\)",
+        ),
+    ],
+)
+def test_all_that_no_rule_allows_is_refused(folder, params, rules, change, message):
+    changed = {k: v for k, v in (params | change).items() if v is not None}
+    with pytest.raises(ValueError, match=message):
+        load_start(folder, changed, rules)
+
+
+def test_rules_are_those_of_the_recipe():
+    assert read_rules(albef.get_config()) is None
+    config = cada.get_config()
+    assert r"temperature" in read_rules(config).unused
+    config.start_rules.fresh = ("a(",)
+    with pytest.raises(ValueError, match=r"start_rules\.fresh: pattern 'a\(' is no regular"):
+        read_rules(config)
+
+
+@pytest.mark.parametrize("variant", ["", "released"])
+def test_cada_starts_from_the_weights_of_the_small_network(variant):
+    config = cada.get_config(variant)
+    with np.load(f"{config.start}/{FILE}") as file:
+        saved = dict(file)
+    vocabulary = len(saved["text/embeddings/word_embeddings/embedding"])
+    model = make_dual_association(config, vocabulary)
+    shapes = jax.eval_shape(
+        lambda key: init_dual_association(model, key, max_tokens=41), jax.random.key(0)
+    )
+    random = jax.tree.map(lambda x: jnp.full(x.shape, 9.0, x.dtype), shapes)
+    loaded = load_start(config.start, random, read_rules(config))
+    leaves = {parameter_name(k): v for k, v in jax.tree_util.tree_flatten_with_path(loaded)[0]}
+    fresh = {name for name, value in leaves.items() if (value == 9.0).all()}
+    assert {name.split("/")[-3 if "dense" in name else -2] for name in fresh} <= {
+        "query", "key", "value", "out", "crossattention_norm", "itm_head", "itm_local_head",
+    }  # fmt: skip
+    assert all("crossattention" in name or "itm_" in name for name in fresh)
+    kept = set(leaves) - fresh
+    for name in kept:
+        value = rounded(saved[name.replace("text_decoder", "text")])
+        np.testing.assert_array_equal(
+            leaves[name][: len(value)] if value.ndim else leaves[name], value
+        )
+    added = {
+        name
+        for name in kept
+        if leaves[name].shape != saved[name.replace("text_decoder", "text")].shape
+    }
+    assert (variant == "released") == ("mlm/bias" in added)
+    assert all((leaves[name][vocabulary:] == 9.0).all() for name in added)
+    assert {name.split("/")[0] for name in kept} >= {
+        "vit",
+        "text",
+        "image_proj",
+        "text_proj",
+        "mlm",
+    }

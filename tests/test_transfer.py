@@ -123,7 +123,7 @@ def test_a_run_is_evaluated_once_on_each_data_set_with_its_own_network(
     finally:
         jax.config.update("jax_disable_most_optimizations", before)
     assert {path: path.read_bytes() for path in kept} == kept
-    assert "2 pairs, 0 evaluated before, 2 to go" in capsys.readouterr().out
+    assert "pairs: 2, evaluated before: 0, to go: 2" in capsys.readouterr().out
     rows = json.loads((tmp_path / "out/table.json").read_text())["rows"]
     assert [(row["test_on"], row["own"], row["queries"]) for row in rows] == [
         ("cuhk_pedes", True, 8), ("icfg_pedes", False, 4),
@@ -138,7 +138,7 @@ def test_a_run_is_evaluated_once_on_each_data_set_with_its_own_network(
         assert results["eval"]["top_k"] == 2
     monkeypatch.setattr(run, "evaluate", None)  # nothing is evaluated again
     assert tool.main(command) == 0
-    assert "2 pairs, 2 evaluated before, 0 to go" in capsys.readouterr().out
+    assert "pairs: 2, evaluated before: 2, to go: 0" in capsys.readouterr().out
     assert json.loads((tmp_path / "out/table.json").read_text())["rows"] == rows
 
 

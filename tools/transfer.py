@@ -319,7 +319,7 @@ def evaluate_all(
     todo = [i for i, pair in enumerate(pairs) if pair.results is None and not pair.reason]
     size = {i: len(split(pairs[i].data).files) + _captions(split(pairs[i].data)) for i in todo}
     before = sum(pair.results is not None for pair in pairs)
-    print(f"{len(pairs)} pairs, {before} evaluated before, {len(todo)} to go", flush=True)
+    print(f"pairs: {len(pairs)}, evaluated before: {before}, to go: {len(todo)}", flush=True)
     write_table(out, pairs)
     spent, items = 0.0, 0
     for number, i in enumerate(todo):

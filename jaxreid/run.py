@@ -128,6 +128,23 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
       FileNotFoundError: there is no run in workdir.
       ValueError: the network of the config is not the run's.
     """
+    parts, params, best = restore(config, workdir)
+    _check_ranked(parts, "test", config.eval.top_k)
+    name = results.results_name(_saved(workdir)["data"], config.data)
+    return _finish(parts, params, workdir, name, {}, best)
+
+
+def restore(config: ConfigDict, workdir: str) -> tuple[Parts, Any, int]:
+    """Returns the parts of a config, the best parameters of a run, and the step they are of.
+
+    Args:
+      config: of the network of the run; its data may be others.
+      workdir: of the run.
+
+    Raises:
+      FileNotFoundError: there is no run in workdir.
+      ValueError: the network of the config is not the run's.
+    """
     check(config, jax.device_count())
     saved = _saved(workdir)
     different = _differences(saved, config, only=_NETWORK)
@@ -137,15 +154,32 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
         raise FileNotFoundError(f"no checkpoint in {workdir}/checkpoints: nothing was trained")
     full = _with_training_of(saved, config)
     parts = _first_on_one(partial(assemble, full, f"{workdir}/tokenizer", learn=False))
-    _check_ranked(parts, "test", config.eval.top_k)
-    method, mesh = parts.method, parts.mesh
     checkpoints = _checkpoints(config, workdir, read_only=True)
     best = checkpoints.best()
-    shapes = jax.eval_shape(method.init, jax.random.key(config.seed))
-    params = checkpoints.restore_params(best, _on_mesh(shapes, mesh))
+    shapes = jax.eval_shape(parts.method.init, jax.random.key(config.seed))
+    params = checkpoints.restore_params(best, _on_mesh(shapes, parts.mesh))
     checkpoints.close()
-    name = results.results_name(saved["data"], config.data)
-    return _finish(parts, params, workdir, name, {}, best)
+    return parts, params, best
+
+
+def run_config(workdir: str) -> ConfigDict:
+    """Returns the config of the run in a folder, fit to be evaluated on any number of devices.
+
+    Raises:
+      FileNotFoundError: there is no run.
+      ValueError: its config cannot be read.
+    """
+
+    def tuples(value):
+        """A field as recipes have it: JSON makes lists of tuples."""
+        if isinstance(value, dict):
+            return {key: tuples(inner) for key, inner in value.items()}
+        return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+    config = ConfigDict(tuples(_saved(workdir)))
+    config.start = ""  # the weights are the run's
+    config.train.batch_size = jax.device_count()  # nothing is trained
+    return config
 
 
 def _first_on_one(make: Callable[[], Parts]) -> Parts:

@@ -33,6 +33,20 @@ class Features(NamedTuple):
     mask: jax.Array | None = None  # bool[B, N or L], False on padding; None if no padding
 
 
+class Explain(NamedTuple):
+    """What pictures of a method are made of; None where it has no such thing."""
+
+    # word_maps(params, images u8[B, h, w, 3], query) -> f32[layers, B, L, N - 1]: how much each
+    # text token attends to each patch, mean over the heads of a cross-attention
+    word_maps: Callable[[Params, jax.Array, Batch], jax.Array]
+    # fill_words(params, images u8[B, h, w, 3], tokens i32[B, L]) -> f32[B, L, V]: logits of the
+    # words at [MASK], told from the rest and the image
+    fill_words: Callable[[Params, jax.Array, jax.Array], jax.Array] | None = None
+    # phrase_maps(params, images, batch, rng) -> {direction: f32[B, R, N - 1]}: weights of the
+    # patches for each of batch["phrase_tokens"], rows summing to 1
+    phrase_maps: Callable[[Params, jax.Array, Batch, jax.Array], dict[str, jax.Array]] | None = None
+
+
 class Method(NamedTuple):
     """The functions that train, evaluate and serve a method; none of them holds state."""
 
@@ -68,6 +82,8 @@ class Method(NamedTuple):
     # temperature(params) -> f32[]: divides `similarity` where the negatives of `match` are drawn;
     # None if they are not drawn by similarity
     temperature: Callable[[Params], jax.Array] | None = None
+    # None where text never reads the image
+    explain: Explain | None = None
 
 
 def cosine(queries: Features, images: Features) -> jax.Array:

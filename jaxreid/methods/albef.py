@@ -7,7 +7,7 @@ from functools import partial
 
 import jax
 
-from jaxreid.methods import Method, cosine
+from jaxreid.methods import Explain, Method, cosine
 from jaxreid.streams.captions import caption_input, check_captions
 from jaxreid.streams.image_text import (
     clipped,
@@ -23,6 +23,7 @@ from jaxreid.streams.network import (
     match,
     match_image,
     normaliser,
+    word_maps,
 )
 
 
@@ -71,4 +72,5 @@ def make(config) -> Method:
             init_global_memory, queue_length=c.queue_length, embedding=config.model.embedding
         ),
         temperature=lambda params: clipped(params["temperature"], settings.temperature_limits),
+        explain=Explain(partial(word_maps, model, normalised)),
     )

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxreid.losses.atp import group_count
 from jaxreid.losses.cmpm import LABEL_NORMS, cmpm_loss
 from jaxreid.losses.ndf import ndf_loss, released_ndf_loss
-from jaxreid.methods import Method, cosine
+from jaxreid.methods import Explain, Method, cosine
 from jaxreid.streams.captions import ATTRIBUTE_UNITS, caption_input, check_captions
 from jaxreid.streams.dual_association import (
     GROUP_REDUCTIONS,
@@ -32,11 +32,13 @@ from jaxreid.streams.dual_network import (
     SCORES,
     encode_image,
     encode_query,
+    fill_words,
     init_dual_association,
     make_dual_association,
     make_entry,
     match,
     match_image,
+    word_maps,
 )
 from jaxreid.streams.network import normaliser
 
@@ -121,6 +123,9 @@ def make(config) -> Method:
         match_image=partial(match_image, model),
         match=partial(match, model, entry, score=c.score) if c.inference == "local" else None,
         temperature=(lambda params: jnp.float32(c.negative_temperature)) if drawn else None,
+        explain=Explain(
+            partial(word_maps, model, entry, normalised), partial(fill_words, model, normalised)
+        ),
     )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import jax
 
 from jaxreid.losses.local_alignment import ALIGNMENTS, COMBINES, NORMALISES
-from jaxreid.methods import Method, cosine
+from jaxreid.methods import Explain, Method, cosine
 from jaxreid.streams.captions import KEPT_PHRASES, caption_input, check_captions
 from jaxreid.streams.image_phrase import (
     REDUCTIONS,
@@ -28,11 +28,13 @@ from jaxreid.streams.image_text import (
 from jaxreid.streams.network import (
     encode_image,
     encode_query,
+    fill_words,
     init_align_fuse,
     make_align_fuse,
     match,
     match_image,
     normaliser,
+    word_maps,
 )
 
 ATTENTIONS = ("none", "forward", "backward", "bidirectional")
@@ -141,6 +143,9 @@ def make(config) -> Method:
             init_global_memory, queue_length=c.queue_length, embedding=config.model.embedding
         ),
         temperature=lambda params: clipped(params["temperature"], settings.temperature_limits),
+        explain=Explain(
+            partial(word_maps, model, normalised), partial(fill_words, model, normalised)
+        ),
     )
 
 

@@ -166,6 +166,18 @@ class Attention(nn.Module):
         return out(output), None if tap is None else weights[:, :, 0]
 
 
+def patch_maps(kept: Any, name: str) -> jax.Array:
+    """Returns the mean over heads of kept weights, without key 0 ([CLS]): f32[layers, B, L, S - 1].
+
+    Args:
+      kept: collection `attention` of a module, see `Attention`.
+      name: of the attentions to return, of layer_0, layer_1, ..; layers that lack it are left out.
+    """
+    layers = (kept.get(f"layer_{i}", {}) for i in range(len(kept)))
+    weights = [layer[name]["weights"][0] for layer in layers if name in layer]
+    return jnp.stack(weights).mean(axis=2)[..., 1:]
+
+
 def exact_gelu(x: jax.Array) -> jax.Array:
     """Returns x Phi(x), Phi by the error function: the activation of BERT and timm's ViT."""
     return nn.gelu(x, approximate=False)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxreid.losses.atp import group_means
 from jaxreid.methods import Batch, Features
-from jaxreid.models.attention import KeyValue
+from jaxreid.models.attention import KeyValue, patch_maps
 from jaxreid.models.bert import MLMHead, image_keys
 from jaxreid.models.decoder import TextDecoder
 from jaxreid.models.dual_association import DualAssociation
@@ -180,3 +180,32 @@ def match(
     logits, counted = match_logits(model, entry, params, fused, queries.mask)
     weight = counted.astype(jnp.float32)
     return (jax.nn.softmax(logits)[..., 1] * weight).sum(axis=1) / weight.sum(axis=1)
+
+
+def word_maps(
+    model: DualAssociation,
+    entry: Entry,
+    normalised,
+    params: Any,
+    images: jax.Array,
+    query: Batch,
+) -> jax.Array:
+    """`Explain.word_maps` of the network."""
+    start = encode_query(model, entry, params, query)
+    image_tokens = model.apply({"params": params}, normalised(images), method="image_tokens")
+    _, kept = model.apply(
+        {"params": params}, start.tokens, start.mask, image_tokens,
+        method="decode", mutable=["attention"],
+    )  # fmt: skip
+    return patch_maps(kept["attention"]["text"], "crossattention")
+
+
+def fill_words(
+    model: DualAssociation, normalised, params: Any, images: jax.Array, tokens: jax.Array
+) -> jax.Array:
+    """`Explain.fill_words` of the network: of the decoder that predicts words."""
+    image_tokens = model.apply({"params": params}, normalised(images), method="image_tokens")
+    fused = model.apply(
+        {"params": params}, tokens, tokens != 0, image_tokens, method="decode_masked"
+    )
+    return model.apply({"params": params}, fused, method="predict_words")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxreid.methods import Batch, Features
 from jaxreid.models.align_fuse import AlignFuse
-from jaxreid.models.attention import KeyValue
+from jaxreid.models.attention import KeyValue, patch_maps
 from jaxreid.models.bert import CrossEncoder, MLMHead, TextEncoder, image_keys
 from jaxreid.models.vit import ViT, normalise
 
@@ -109,3 +109,28 @@ def match(
         first_only=True,
     )
     return model.apply({"params": params}, fused, method="match")[:, 1]
+
+
+def word_maps(
+    model: AlignFuse, normalised, params: Any, images: jax.Array, query: Batch
+) -> jax.Array:
+    """`Explain.word_maps` of the network."""
+    hidden = encode_query(model, params, query)
+    image_tokens = model.apply({"params": params}, normalised(images), method="image_tokens")
+    _, kept = model.apply(
+        {"params": params}, hidden.tokens, hidden.mask, image_tokens,
+        method="fuse", mutable=["attention"],
+    )  # fmt: skip
+    return patch_maps(kept["attention"]["cross"], "crossattention")
+
+
+def fill_words(
+    model: AlignFuse, normalised, params: Any, images: jax.Array, tokens: jax.Array
+) -> jax.Array:
+    """`Explain.fill_words` of the network."""
+    hidden = encode_query(model, params, {"tokens": tokens})
+    image_tokens = model.apply({"params": params}, normalised(images), method="image_tokens")
+    fused, _ = model.apply(
+        {"params": params}, hidden.tokens, hidden.mask, image_tokens, method="fuse"
+    )
+    return model.apply({"params": params}, fused, method="predict_words")

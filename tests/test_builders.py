@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from copies import FILES, path_of, records, write_annotations, write_copy
 from PIL import Image
 
-from jaxreid.data import cuhk_pedes, dataset, published
+from jaxreid.data import cuhk_pedes, dataset, published, shards
 from jaxreid.data.dataset import decode_image, open_split
 from jaxreid.data.published import Counts
 from jaxreid.data.records import AnnotationError
@@ -108,7 +108,7 @@ def test_builder_works_as_plain_tfds(copy, tmp_path, monkeypatch):
 
 
 def test_order_holds_across_shards(copies, tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "_IMAGES_PER_SHARD", 3)
+    monkeypatch.setattr(shards, "_RECORDS_PER_SHARD", 3)
     opened = _open("cuhk_pedes", "train", tmp_path, copies)
     assert len(list(tmp_path.rglob("*train.array_record*"))) == 2
     expected = [record for record in records("cuhk_pedes") if record["split"] == "train"]

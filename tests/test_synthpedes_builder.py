@@ -11,7 +11,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxreid.data import shards
 from jaxreid.data.dataset import open_split
+from jaxreid.data.synthpedes import builder as builder_module
 from jaxreid.data.synthpedes import pictures, workers
 from jaxreid.data.synthpedes.attributes import VIEWS, conflicts
 from jaxreid.data.synthpedes.builder import Synthpedes
@@ -100,6 +102,43 @@ def test_two_builds_are_equal_byte_by_byte(folder, tmp_path):
     assert names == sorted(path.name for path in again.iterdir())
     for name in names:
         assert (folder / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_shards_hold_so_many_records_and_one_record_is_in_memory_at_a_time(
+    folder, records, tmp_path, monkeypatch
+):
+    """Else a split of 1 GB, such as train of "large", would fill the memory or need TensorFlow."""
+    unwritten, most = 0, 0
+
+    class Writer(shards.ArrayRecordWriter):
+        def write(self, record):
+            nonlocal unwritten
+            super().write(record)
+            unwritten -= 1
+
+    def counted(*arguments):
+        nonlocal unwritten, most
+        for record in make_records(*arguments):
+            unwritten += 1
+            most = max(most, unwritten)
+            yield record
+
+    make_records = builder_module.make_records
+    monkeypatch.setattr(builder_module, "make_records", counted)
+    monkeypatch.setattr(shards, "ArrayRecordWriter", Writer)
+    monkeypatch.setattr(shards, "_RECORDS_PER_SHARD", 25)
+    built = _build(tmp_path)
+    assert (unwritten, most) == (0, 1)
+    builder = tfds.builder_from_directory(str(built))
+    for split, whole in records.items():
+        lengths = builder.info.splits[split].shard_lengths
+        full, rest = divmod(len(whole), 25)
+        assert lengths == [25] * full + [rest] * (rest > 0)
+        assert len(list(built.glob(f"*-{split}.array_record-*"))) == len(lengths)
+        again = builder.as_data_source(split, decoders=_RAW)
+        assert [r["file"] for r in again] == [r["file"] for r in whole]
+        assert [r["image"] for r in again] == [r["image"] for r in whole]
+    assert len(list(folder.glob("*-train.array_record-*"))) == 1
 
 
 def test_another_seed_gives_another_data_set(planned):

@@ -6,7 +6,6 @@ features take paths of image files, whose bytes are stored as they are.
 
 import dataclasses
 import hashlib
-import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
 from jaxreid.data.annotations import PersonImage, check_identities, read_annotations
@@ -23,7 +21,6 @@ from jaxreid.data.records import AnnotationError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 MAX_PIXELS = 25_000_000  # a crop of a person has 1e5; a file of 2 kB can claim 1e9
-_IMAGES_PER_SHARD = 4096
 _IMAGE_FOLDERS = ("imgs", "images")
 # One file per split, as the code of RaSa and of TBPS-CLIP writes them from the published file.
 _FILES_PER_SPLIT = ("processed_data/{split}.json", "{split}_reid.json")
@@ -234,47 +231,6 @@ def examples(folder: Path, images: Iterable[PersonImage]) -> Iterator[tuple[int,
                 "captions": list(image.captions),
             },
         )
-
-
-def write_splits(
-    builder: tfds.core.GeneratorBasedBuilder,
-    splits: Mapping[str, Iterator[tuple[int, dict[str, Any]]]],
-) -> list[tfds.core.SplitInfo]:
-    """Writes examples to array_record files in the order they come, one in memory at a time.
-
-    Stands in for the writer of `GeneratorBasedBuilder`, which keeps a split in memory up to
-    1 GB and needs TensorFlow beyond that.
-
-    Args:
-      splits: split -> its examples with running keys, as `_split_generators` returns them.
-    """
-    builder.info.set_file_format("array_record", override=True)  # whatever the caller asked for
-    infos = []
-    for split, keyed in splits.items():
-        template = tfds.core.ShardedFileTemplate(
-            data_dir=builder.data_path,
-            dataset_name=builder.name,
-            split=split,
-            filetype_suffix="array_record",
-            template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
-        )
-        lengths, size = [], 0
-        records = (builder.info.features.serialize_example(example) for _, example in keyed)
-        while first := list(itertools.islice(records, 1)):
-            path = template.sharded_filepath(shard_index=len(lengths), num_shards=None)
-            writer = ArrayRecordWriter(str(path), "group_size:1")  # one record a chunk: fast seeks
-            lengths.append(0)
-            for record in itertools.chain(first, itertools.islice(records, _IMAGES_PER_SHARD - 1)):
-                writer.write(record)
-                lengths[-1] += 1
-                size += len(record)
-            writer.close()
-        infos.append(
-            tfds.core.SplitInfo(
-                name=split, shard_lengths=lengths, num_bytes=size, filename_template=template
-            )
-        )
-    return infos
 
 
 def _annotation_files(

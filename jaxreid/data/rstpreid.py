@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from jaxreid.data import published
 from jaxreid.data.annotations import PersonImage
 from jaxreid.data.published import Counts, Layout, PublishedConfig
+from jaxreid.data.shards import write_splits
 
 LAYOUT = Layout(
     data_set="rstpreid",
@@ -68,4 +69,4 @@ class Rstpreid(tfds.core.GeneratorBasedBuilder):
         dl_manager: tfds.download.DownloadManager,
         download_config: tfds.download.DownloadConfig,
     ) -> list[tfds.core.SplitInfo]:
-        return published.write_splits(self, self._split_generators(dl_manager))
+        return write_splits(self, self._split_generators(dl_manager))

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from jaxreid.data.shards import write_splits
 from jaxreid.data.synthpedes.pictures import Picture, make_triplets, plan
 from jaxreid.data.synthpedes.workers import make_records
 
@@ -117,3 +118,10 @@ class Synthpedes(tfds.core.GeneratorBasedBuilder):
         for key, record in enumerate(records):
             # TFDS takes the bytes of a JPEG as they are, arrays would need TensorFlow.
             yield key, record | {name: json.dumps(record[name]) for name in _AS_JSON}
+
+    def _generate_splits(
+        self,
+        dl_manager: tfds.download.DownloadManager,
+        download_config: tfds.download.DownloadConfig,
+    ) -> list[tfds.core.SplitInfo]:
+        return write_splits(self, self._split_generators(dl_manager))

@@ -1,15 +1,17 @@
-"""Trains LAIP with parts left out, and tabulates the scores (Tables IV and V of the paper).
+"""Trains LAIP or CADA with parts left out, and tabulates the scores (Tables IV and V of each).
 
     python tools/ablation.py --rows albef,bidiratt,mpm,laip --seeds 0,1,2 --out runs/ablation
+    python tools/ablation.py --config configs/cada.py --seeds 0,1,2 --out runs/ablation-cada
 
 Takes the config flags of `python -m jaxreid.main` too, for all runs:
 --config configs/laip.py:cuhk_pedes --config.train.epochs="(4,2)". Each row and seed is a run in
 OUT/ROW-seedK with its log in OUT/ROW-seedK.log. The same command goes on where it was stopped:
 finished runs are not run again. OUT/table.md and OUT/table.json are written after each run.
 
-Rows differ in the last stage only, so the stages before it are trained once a seed, in
+Rows of LAIP differ in the last stage only, so the stages before it are trained once a seed, in
 OUT/first-seedK, and each row goes on from there; --no-share-first-stage trains every row from
-its start, to the same numbers.
+its start, to the same numbers. Rows of CADA that differ in how they are ranked alone (global or
+local matching, K) share the training: OUT/TRAINING-seedK. Rows are in tools/ablation_rows.py.
 """
 
 import argparse
@@ -37,39 +39,63 @@ sys.path.insert(0, str(ROOT))  # configs are found from any folder
 from jaxreid.arguments import check_arguments  # noqa: E402
 from jaxreid.config import check  # noqa: E402
 from jaxreid.files import write_atomic, write_json  # noqa: E402
+from tools.ablation_rows import (  # noqa: E402
+    CADA_ROWS,
+    CADA_SETS,
+    CADA_TABLE,
+    LAIP_ROWS,
+    LAIP_SETS,
+    CadaRow,
+    Row,
+    cada_overrides,
+)
 
 _POLL_SECONDS = 0.5
 _SAY_SECONDS = 30
+# Ranking again takes about as long as this part of an epoch, for the time left.
+_RANKING_EPOCHS = 0.5
 
 
-class Row(NamedTuple):
-    """A row of Table IV or V: fields of the section `laip`, and what the paper reports."""
-
-    attention: str
-    reconstruction: str
-    triplet: bool
-    published: float  # R@1 on CUHK-PEDES in percent, from weights fine-tuned on COCO
-
-
-ROWS = {
-    "albef": Row("none", "none", False, 66.59),  # Baseline+; 63.87 without COCO
-    "foratt": Row("forward", "none", False, 75.05),
-    "backatt": Row("backward", "none", False, 75.37),
-    "bidiratt": Row("bidirectional", "none", False, 75.52),
-    "mpm": Row("none", "mpm", False, 75.45),
-    "bidiratt+mpm": Row("bidirectional", "mpm", False, 75.15),
-    "laip": Row("bidirectional", "mpm", True, 76.72),
-    "laip-no-mpm": Row("bidirectional", "none", True, 75.21),
-    "laip-mlm": Row("bidirectional", "mlm", True, 76.38),
-}
-SETS = ("attention", "reconstruction", "triplet")  # fields of the section `laip`
-# What this tool sets in each run, and by which flag.
-SET_HERE = {
-    "config.seed": "--seeds",
-    "config.train.stop_after": "--share-first-stage",
-    **{f"config.laip.{name}": "--rows" for name in SETS},
-}
+ROWS = LAIP_ROWS
 SCORES = ("R1", "mAP")
+
+
+class Study(NamedTuple):
+    """The ablation of a method."""
+
+    method: str
+    rows: dict[str, Row | CadaRow]
+    default: tuple[str, ...]  # rows that are made if none are named
+    baseline: str  # row that gains are counted from
+    set_here: dict[str, str]  # what this tool sets in each run, and by which flag
+    note: str  # last sentences over the table
+
+
+STUDIES = {
+    "laip": Study(
+        "laip",
+        LAIP_ROWS,
+        tuple(LAIP_ROWS),
+        "albef",
+        {
+            "config.seed": "--seeds",
+            "config.train.stop_after": "--share-first-stage",
+            **{f"config.laip.{name}": "--rows" for name in LAIP_SETS},
+        },
+        "Published: R@1 on CUHK-PEDES, LAIP Tables IV and V, from weights fine-tuned\n"
+        "on COCO (albef without: 63.87).",
+    ),
+    "cada": Study(
+        "cada",
+        CADA_ROWS,
+        CADA_TABLE,
+        "cmpm",
+        {"config.seed": "--seeds", **{f"config.{name}": "--rows" for name in CADA_SETS}},
+        "Published: R@1 on CUHK-PEDES, CADA Tables IV and V, from BLIP's weights;\n"
+        "group sizes are those of 72 tokens, scaled to the recipe's.",
+    ),
+}
+LAIP = STUDIES["laip"]
 
 
 class Job(NamedTuple):
@@ -79,8 +105,9 @@ class Job(NamedTuple):
     flags: list[str]
     epochs: float  # that it trains
     done: Path  # exists when it has finished
-    row: str | None  # of `ROWS`; None of a first stage
-    source: Path | None  # first stage to go on from
+    row: str | None  # of the study; None of a first stage and of a training that rows share
+    source: Path | None  # run to go on from, or to rank again
+    needs: Path | None  # exists when `source` can be copied
 
 
 def main(arguments: list[str]) -> int:
@@ -89,25 +116,27 @@ def main(arguments: list[str]) -> int:
         description=__doc__.splitlines()[0], allow_abbrev=False,
         epilog="Other flags are config flags of jaxreid.main, as --config.train.batch_size=32.",
     )  # fmt: skip
-    parser.add_argument("--rows", default=",".join(ROWS), help=f"of {', '.join(ROWS)}; all")
+    parser.add_argument("--rows", help="; ".join(map(_row_help, STUDIES.values())))
     parser.add_argument("--seeds", default="0", help="comma-separated; 0")
     parser.add_argument("--out", required=True, type=Path, help="folder of the runs")
-    parser.add_argument("--config", default="configs/laip.py", help="a LAIP recipe")
+    parser.add_argument("--config", default="configs/laip.py", help="of LAIP or CADA")
     parser.add_argument("--share-first-stage", action=argparse.BooleanOptionalAction, default=True)
     options, overrides = parser.parse_known_args(arguments)
     try:
-        rows = _parsed("--rows", options.rows, ROWS.__getitem__, f"of {', '.join(ROWS)}")
-        seeds = _parsed("--seeds", options.seeds, _seed, "whole numbers from 0")
+        seeds = list(_parsed("--seeds", options.seeds, _seed, "whole numbers from 0"))
         flags = [f"--config={options.config}", *overrides]
-        config = _config(flags)
+        config, study = _config(flags)
+        names = ",".join(study.default) if options.rows is None else options.rows
+        rows = list(_parsed("--rows", names, study.rows.__getitem__, f"of {', '.join(study.rows)}"))
         out = options.out
+        if study is LAIP:
+            epochs = tuple(config.train.epochs)
+            jobs = make_jobs(out, rows, seeds, flags, epochs, share=options.share_first_stage)
+        else:
+            jobs = make_cada_jobs(out, rows, seeds, flags, config)
         with _only_one(out) as lock:
             _enter(out, config)
-            jobs = make_jobs(
-                out, list(rows), list(seeds), flags, tuple(config.train.epochs),
-                share=options.share_first_stage,
-            )  # fmt: skip
-            return _run_all(jobs, out, list(rows), list(seeds), lock)
+            return _run_all(jobs, out, rows, seeds, lock, study)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -122,7 +151,7 @@ def make_jobs(
     *,
     share: bool,
 ) -> list[Job]:
-    """Returns the runs in the order in which they are to be made: all rows of a seed together.
+    """Returns the runs of LAIP in the order in which they are made: all rows of a seed together.
 
     Args:
       out: folder of the runs.
@@ -139,15 +168,57 @@ def make_jobs(
         first = out / f"first-seed{seed}"
         if share:
             stop = f"--config.train.stop_after={len(epochs) - 1}"
-            jobs.append(
-                Job(first.name, [*common, stop], sum(epochs[:-1]), first / "finished", None, None)
-            )
+            done = first / "finished"
+            jobs.append(Job(first.name, [*common, stop], sum(epochs[:-1]), done, None, None, None))
         for row in rows:
-            own = common + [f"--config.laip.{name}={getattr(ROWS[row], name)}" for name in SETS]
+            sets = {name: getattr(LAIP_ROWS[row], name) for name in LAIP_SETS}
+            own = common + [f"--config.laip.{name}={value}" for name, value in sets.items()]
             name = f"{row}-seed{seed}"
             done = out / name / "results.json"
             trained = epochs[-1] if share else sum(epochs)
-            jobs.append(Job(name, own, trained, done, row, first if share else None))
+            source, needs = (first, first / "finished") if share else (None, None)
+            jobs.append(Job(name, own, trained, done, row, source, needs))
+    return jobs
+
+
+def make_cada_jobs(
+    out: Path, rows: list[str], seeds: list[int], flags: list[str], config: Any
+) -> list[Job]:
+    """Returns the runs of CADA in the order in which they are made: all of a seed together.
+
+    A training is run once for all rows that need it. Rows of another K copy it and rank again.
+
+    Args:
+      out: folder of the runs.
+      rows: of `CADA_ROWS`.
+      seeds: of the runs.
+      flags: of the config, for every run.
+      config: of the flags.
+
+    Raises:
+      ValueError: a row that the config has no room for.
+    """
+    epochs = sum(config.train.epochs)
+    jobs = []
+    for seed in seeds:
+        common = [*flags, f"--config.seed={seed}"]
+        for training in dict.fromkeys(CADA_ROWS[row].training for row in rows):
+            fields = cada_overrides(training, config)
+            own = common + [f"--config.{name}={value}" for name, value in fields.items()]
+            name = f"{training}-seed{seed}"
+            done = out / name / "results.json"
+            jobs.append(Job(name, own, epochs, done, None, None, None))
+            for row in rows:
+                if CADA_ROWS[row].training != training or CADA_ROWS[row].top_k is None:
+                    continue
+                again = out / f"{row}-seed{seed}"
+                top_k = f"--config.eval.top_k={CADA_ROWS[row].top_k}"
+                jobs.append(
+                    Job(
+                        again.name, [*own, top_k, "--mode=evaluate"], _RANKING_EPOCHS,
+                        again / "ranked", row, out / name, done,
+                    )
+                )  # fmt: skip
     return jobs
 
 
@@ -163,26 +234,39 @@ def copy_first_stage(source: Path, target: Path, row: Row) -> None:
     shutil.copytree(source, partial, ignore=shutil.ignore_patterns("finished"))
     config = json.loads((partial / "config.json").read_text())
     config["train"]["stop_after"] = 0
-    config["laip"] |= {name: getattr(row, name) for name in SETS}
+    config["laip"] |= {name: getattr(row, name) for name in LAIP_SETS}
     write_json(partial / "config.json", config)
     partial.rename(target)
 
 
-def collect(out: Path, rows: list[str], seeds: list[int]) -> list[dict[str, Any]]:
+def copy_training(source: Path, target: Path) -> None:
+    """Copies a trained run, without its results, to where it is ranked again."""
+    if target.exists():
+        return
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    ignored = shutil.ignore_patterns("results*", "rankings*", "ranks*", "tensorboard")
+    shutil.copytree(source, partial, ignore=ignored)
+    partial.rename(target)
+
+
+def collect(
+    out: Path, rows: list[str], seeds: list[int], study: Study = LAIP
+) -> list[dict[str, Any]]:
     """Returns the row of each finished name in the table.
 
     Scores are in percent: values in the order of "seeds", their mean and their sample standard
-    deviation (None of one). "gain" is final R1 over that of row albef with the same seed.
+    deviation (None of one). "gain" is final R1 over that of the baseline row with the same seed.
     "minutes" are those of training alone, without compilation and evaluation.
     """
-    runs = {row: {s: _results(out / f"{row}-seed{s}") for s in seeds} for row in rows}
-    baseline = {s: r["final"]["R1"] for s, r in runs.get("albef", {}).items() if r}
+    runs = {row: {s: _row_results(out, study.rows[row], row, s) for s in seeds} for row in rows}
+    baseline = {s: r["final"]["R1"] for s, r in runs.get(study.baseline, {}).items() if r}
     table = []
     for row in rows:
         found = {s: r for s, r in runs[row].items() if r}
         if not found:
             continue
-        entry = {"row": row, "published_R1": ROWS[row].published, "seeds": list(found)}
+        entry = {"row": row, "published_R1": study.rows[row].published, "seeds": list(found)}
         for block in ("final", "coarse"):
             for score in SCORES:
                 entry[f"{block}_{score}"] = _spread([r[block][score] for r in found.values()])
@@ -194,13 +278,12 @@ def collect(out: Path, rows: list[str], seeds: list[int]) -> list[dict[str, Any]
     return table
 
 
-def render(table: list[dict[str, Any]], title: str) -> str:
+def render(table: list[dict[str, Any]], title: str, study: Study = LAIP) -> str:
     """Returns the table in Markdown."""
     lines = [
         f"{title}. Mean ± sample standard deviation over seeds, in percent, on test; gain: final",
-        "R@1 over row albef of the same seed; minutes of training, without compilation and",
-        "evaluation. Published: R@1 on CUHK-PEDES, LAIP Tables IV and V, from weights fine-tuned",
-        "on COCO (albef without: 63.87).",
+        f"R@1 over row {study.baseline} of the same seed; minutes of training, without compilation",
+        f"and evaluation. {study.note}",
         "",
         "| row | published | R@1 | gain | mAP | coarse R@1 | coarse mAP | seeds | steps | min |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -211,7 +294,7 @@ def render(table: list[dict[str, Any]], title: str) -> str:
         ]
         cells = [
             entry["row"],
-            f"{entry['published_R1']:.2f}",
+            "-" if entry["published_R1"] is None else f"{entry['published_R1']:.2f}",
             *map(_shown, scores),
             ", ".join(map(str, entry["seeds"])),
             str(entry["steps"]),
@@ -250,26 +333,30 @@ class Clock:
         return own + sum(rates.get(j.done.name, other) * j.epochs for j in later)
 
 
-def _run_all(jobs: list[Job], out: Path, rows: list[str], seeds: list[int], lock: int) -> int:
+def _run_all(
+    jobs: list[Job], out: Path, rows: list[str], seeds: list[int], lock: int, study: Study
+) -> int:
     """Runs the jobs one after the other; the exit code."""
     todo = [job for job in jobs if not job.done.exists()]
     print(f"{len(jobs)} runs, {len(jobs) - len(todo)} of them finished before", flush=True)
     clock, failed = Clock(), []
-    write_table(out, rows, seeds)
+    write_table(out, rows, seeds, study)
     with _Stop() as stop:
         for i, job in enumerate(todo):
-            if job.source is not None and not (job.source / "finished").exists():
+            if job.needs is not None and not job.needs.exists():
                 failed.append(job.name)
                 print(f"{job.name}: left out, as {job.source.name} has failed", flush=True)
                 continue
-            if job.source is not None:
-                copy_first_stage(job.source, out / job.name, ROWS[job.row])
+            if job.source is not None and study is LAIP:
+                copy_first_stage(job.source, out / job.name, LAIP_ROWS[job.row])
+            elif job.source is not None:
+                copy_training(job.source, out / job.name)
             started = time.monotonic()
             code = _run_one(job, out, todo[i + 1 :], clock, stop, lock)
             if stop.signum:
                 print(f"stopped during {job.name}; the same command goes on from there")
                 return 128 + stop.signum
-            if code == 0 and job.done.name == "finished":
+            if code == 0 and job.done.name != "results.json":  # which the run itself writes
                 write_atomic(job.done, b"")
             if code or not job.done.exists():
                 failed.append(job.name)
@@ -277,7 +364,7 @@ def _run_all(jobs: list[Job], out: Path, rows: list[str], seeds: list[int], lock
                 print(f"{job.name}: failed with exit code {code}: {_last_line(log)} ({log})")
                 continue
             clock.finished(job, time.monotonic() - started)
-            write_table(out, rows, seeds)
+            write_table(out, rows, seeds, study)
     print("\n" + (out / "table.md").read_text())
     if failed:
         print(f"failed: {', '.join(failed)}")
@@ -322,13 +409,13 @@ def progress(log: str) -> tuple[int, int, float]:
     return step, total, (step - begin) / max(total - begin, 1)
 
 
-def write_table(out: Path, rows: list[str], seeds: list[int]) -> None:
+def write_table(out: Path, rows: list[str], seeds: list[int], study: Study) -> None:
     """Writes table.md and table.json of what has finished."""
-    table = collect(out, rows, seeds)
+    table = collect(out, rows, seeds, study)
     data = json.loads((out / "config.json").read_text())["data"]
     title = "-".join(filter(None, (data["name"], data["variant"])))
     write_json(out / "table.json", {"data": title, "rows": table})
-    write_atomic(out / "table.md", render(table, title).encode())
+    write_atomic(out / "table.md", render(table, title, study).encode())
 
 
 class _Stop:
@@ -375,14 +462,11 @@ def _only_one(out: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _config(flags: list[str]) -> Any:
-    """The config of the flags, checked as far as it concerns all runs."""
+def _config(flags: list[str]) -> tuple[Any, Study]:
+    """The config of the flags, checked as far as it concerns all runs, and its study."""
     for flag in flags:
-        field = flag.lstrip("-").partition("=")[0]
         if not flag.startswith("--config"):
             raise ValueError(f"unknown argument {flag!r}; config fields are given as --config.X=Y")
-        if field in SET_HERE:
-            raise ValueError(f"--{field} cannot be given: {SET_HERE[field]} sets it")
     check_arguments(["ablation", *flags])
     # Flags of their own: those of absl's command line would take this tool's for theirs.
     parsed = absl_flags.FlagValues()
@@ -392,9 +476,23 @@ def _config(flags: list[str]) -> Any:
         raise ValueError(f"unknown arguments: {' '.join(rest)}")
     config = parsed.config
     check(config, devices=1)
-    if config.method != "laip":
-        raise ValueError(f"--config must be a recipe of laip, got one of {config.method}")
-    return config
+    if config.method not in STUDIES:
+        others = " or of ".join(STUDIES.keys() - {"laip"})
+        raise ValueError(
+            f"--config must be a recipe of laip, got one of {config.method}; or of {others}"
+        )
+    study = STUDIES[config.method]
+    for flag in flags:
+        field = flag.lstrip("-").partition("=")[0]
+        if field in study.set_here:
+            raise ValueError(f"--{field} cannot be given: {study.set_here[field]} sets it")
+    return config, study
+
+
+def _row_help(study: Study) -> str:
+    """What --rows can be of a study."""
+    default = "all" if len(study.default) == len(study.rows) else ",".join(study.default)
+    return f"{study.method}: of {', '.join(study.rows)} (default: {default})"
 
 
 def _enter(out: Path, config: Any) -> None:
@@ -419,7 +517,7 @@ def _parsed(name: str, text: str, check, allowed: str) -> dict:
             value = check(item)
         except (KeyError, ValueError):
             raise ValueError(f"{name} must be {allowed}, got {item!r}") from None
-        items[item if isinstance(value, Row) else value] = None
+        items[item if isinstance(value, Row | CadaRow) else value] = None
     return items
 
 
@@ -428,6 +526,15 @@ def _seed(text: str) -> int:
     if int(text) < 0:
         raise ValueError(text)
     return int(text)
+
+
+def _row_results(out: Path, row: Row | CadaRow, name: str, seed: int) -> dict[str, Any] | None:
+    """The results of a row; "final" are those it is ranked by."""
+    if isinstance(row, Row):
+        return _results(out / f"{name}-seed{seed}")
+    folder = name if row.top_k is not None else row.training
+    found = _results(out / f"{folder}-seed{seed}")
+    return found and {**found, "final": found[row.scores]}
 
 
 def _results(folder: Path) -> dict[str, Any] | None:

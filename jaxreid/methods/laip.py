@@ -18,6 +18,7 @@ from jaxreid.streams.image_phrase import (
     PhraseSettings,
     masked_language_modelling,
     phrase_alignment,
+    phrase_maps,
 )
 from jaxreid.streams.image_text import (
     clipped,
@@ -144,7 +145,9 @@ def make(config) -> Method:
         ),
         temperature=lambda params: clipped(params["temperature"], settings.temperature_limits),
         explain=Explain(
-            partial(word_maps, model, normalised), partial(fill_words, model, normalised)
+            partial(word_maps, model, normalised),
+            partial(fill_words, model, normalised),
+            partial(phrase_maps, model, phrase_settings, normalised) if image_phrase else None,
         ),
     )
 

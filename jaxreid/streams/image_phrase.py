@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxreid.losses.local_alignment import alignment_loss, patch_weights
+from jaxreid.losses.local_alignment import DIRECTIONS, alignment_loss, patch_weights
 from jaxreid.losses.masked_language import (
     corrupt,
     masked_language_loss,
@@ -15,6 +15,7 @@ from jaxreid.losses.masked_language import (
     random_tokens,
     token_log_likelihood,
 )
+from jaxreid.methods import Batch
 from jaxreid.models.align_fuse import AlignFuse
 
 WORD_SCORES = ("probability", "logit")
@@ -67,46 +68,14 @@ def phrase_alignment(
       rng: key.
     """
     batch, count, length = phrases.shape
-    word_rng, text_rng, cross_rng = jax.random.split(rng, 3)
     tokens = phrases.reshape(batch * count, length)
-    words = words.reshape(batch * count, length)
-    mask = tokens != 0
-    present = (words >= 0).any(axis=1)  # [P], P = B R
-    masked = one_word_of_each(word_rng, words)
-    hidden = model.apply(
-        {"params": params}, jnp.where(masked, settings.mask_id, tokens), mask,
-        method="text_tokens", rngs={"dropout": text_rng}, train=True,
-    )  # fmt: skip
-
-    def score(tap):
-        fused, attention = model.apply(
-            {"params": params}, hidden, mask, image_tokens, method="fuse",
-            image_index=jnp.repeat(jnp.arange(batch), count), tap=tap,
-            tap_layer=settings.layer, rngs={"dropout": cross_rng}, train=True,
-        )  # fmt: skip
-        scores = score_masked(model, params, fused, tokens, masked, batch)
-        word = scores.logit if settings.word_score == "logit" else jnp.exp(scores.log_likelihood)
-        # Phrases do not interact, so the gradient of the sum is each phrase's own.
-        return masked_mean(word, masked, axis=1).sum(), (attention, scores)
-
-    heads, patches = model.cross.heads, image_tokens.shape[1]
-    tap = jnp.zeros((batch * count, heads, patches), jnp.float32)
-    backward = None
-    if settings.attention in ("backward", "bidirectional"):
-        backward, (attention, scores) = jax.grad(score, has_aux=True)(tap)
-    else:
-        _, (attention, scores) = score(tap)
-
+    present = (words >= 0).any(axis=2).reshape(-1)  # [P], P = B R
+    read = read_phrases(model, settings, params, image_tokens, phrases, words, rng, train=True)
+    masked, scores = read.masked, read.scores
     losses = jnp.zeros(batch * count)
     metrics = {}
     if settings.attention != "none":
-        weights = patch_weights(
-            attention[..., 1:],
-            None if backward is None else backward[..., 1:],
-            direction=settings.attention,
-            combine=settings.combine,
-            normalise=settings.normalise,
-        )
+        weights = weights_of(settings, read, settings.attention)
         if settings.detach:
             weights = jax.lax.stop_gradient(weights)
         vector = jnp.einsum(  # Eq. 8
@@ -118,7 +87,7 @@ def phrase_alignment(
         equal = (tokens[:, None, :] == tokens[None, :, :]).all(axis=-1)
         bidir = alignment_loss(
             model.apply({"params": params}, vector, method="embed_vector"),
-            model.apply({"params": params}, hidden, method="embed_text"),
+            model.apply({"params": params}, read.hidden, method="embed_text"),
             form=settings.alignment,
             temperature=temperature,
             positive=equal | (person[:, None] == person[None, :]),
@@ -135,6 +104,87 @@ def phrase_alignment(
     if settings.reduction == "mean":
         losses = losses / jnp.maximum(present.reshape(batch, count).sum(axis=1), 1)
     return losses.mean(), metrics
+
+
+class PhrasePass(NamedTuple):
+    """What the network computes of P = B R phrases, each with one masked word."""
+
+    hidden: jax.Array  # [P, Lp, D] of the text encoder
+    masked: jax.Array  # bool[P, Lp]
+    forward: jax.Array  # f32[P, H, N], Eq. 4
+    backward: jax.Array | None  # f32[P, H, N], Eq. 6; None where nothing asks for it
+    scores: "TokenScores"
+
+
+def read_phrases(
+    model: AlignFuse,
+    settings: PhraseSettings,
+    params: Any,
+    image_tokens: jax.Array,
+    phrases: jax.Array,
+    words: jax.Array,
+    rng: jax.Array,
+    *,
+    train: bool,
+) -> PhrasePass:
+    """Masks a word of each phrase and returns attentions and scores; see `phrase_alignment`."""
+    batch, count, length = phrases.shape
+    word_rng, text_rng, cross_rng = jax.random.split(rng, 3)
+    tokens = phrases.reshape(batch * count, length)
+    mask = tokens != 0
+    masked = one_word_of_each(word_rng, words.reshape(batch * count, length))
+    hidden = model.apply(
+        {"params": params}, jnp.where(masked, settings.mask_id, tokens), mask,
+        method="text_tokens", rngs={"dropout": text_rng}, train=train,
+    )  # fmt: skip
+
+    def score(tap):
+        fused, attention = model.apply(
+            {"params": params}, hidden, mask, image_tokens, method="fuse",
+            image_index=jnp.repeat(jnp.arange(batch), count), tap=tap,
+            tap_layer=settings.layer, rngs={"dropout": cross_rng}, train=train,
+        )  # fmt: skip
+        scores = score_masked(model, params, fused, tokens, masked, batch)
+        word = scores.logit if settings.word_score == "logit" else jnp.exp(scores.log_likelihood)
+        # Phrases do not interact, so the gradient of the sum is each phrase's own.
+        return masked_mean(word, masked, axis=1).sum(), (attention, scores)
+
+    tap = jnp.zeros((batch * count, model.cross.heads, image_tokens.shape[1]), jnp.float32)
+    backward = None
+    if settings.attention in ("backward", "bidirectional"):
+        backward, (attention, scores) = jax.grad(score, has_aux=True)(tap)
+    else:
+        _, (attention, scores) = score(tap)
+    return PhrasePass(hidden, masked, attention, backward, scores)
+
+
+def weights_of(settings: PhraseSettings, read: PhrasePass, direction: str) -> jax.Array:
+    """Returns the weights of the patches for each phrase, f32[P, N - 1] (Eq. 7)."""
+    return patch_weights(
+        read.forward[..., 1:],
+        None if read.backward is None else read.backward[..., 1:],
+        direction=direction,
+        combine=settings.combine,
+        normalise=settings.normalise,
+    )
+
+
+def phrase_maps(
+    model: AlignFuse,
+    settings: PhraseSettings,
+    normalised,
+    params: Any,
+    images: jax.Array,
+    batch: Batch,
+    rng: jax.Array,
+) -> dict[str, jax.Array]:
+    """`Explain.phrase_maps`: forward, backward and bidirectional, as far as the settings go."""
+    image_tokens = model.apply({"params": params}, normalised(images), method="image_tokens")
+    phrases, words = batch["phrase_tokens"], batch["phrase_words"]
+    read = read_phrases(model, settings, params, image_tokens, phrases, words, rng, train=False)
+    known = [d for d in DIRECTIONS if d == "forward" or read.backward is not None]
+    maps = {direction: weights_of(settings, read, direction) for direction in known}
+    return {name: weights.reshape(*phrases.shape[:2], -1) for name, weights in maps.items()}
 
 
 class TokenScores(NamedTuple):

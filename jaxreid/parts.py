@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,17 @@ from jaxreid.data.text import read_json, train_tokenizer, write_once
 from jaxreid.mesh import make_mesh
 from jaxreid.methods import Method
 
+# Of WordPiece and of byte pairs, as transformers names them.
+VOCABULARY_FILES = (
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
 
 class Parts(NamedTuple):
     """What a config stands for."""
@@ -38,16 +50,20 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
 
     Args:
       config: a recipe that `jaxreid.config.check` accepts; stays as it is.
-      vocabulary: folder of the vocabulary where text.tokenizer names none; the file with the
-        number of people that a method classifies stands beside it.
-      learn: whether to learn that vocabulary from the train split and to count its people; else
-        both must be there.
+      vocabulary: folder of the run's vocabulary: learnt where text.tokenizer names none, else a
+        copy of that folder; the file with the number of people that a method classifies stands
+        beside it.
+      learn: whether to learn or copy that vocabulary and to count the people of the train split;
+        else they must be there.
 
     Raises:
       ValueError: data or captions that cannot be used, or the method refuses its section.
       FileNotFoundError: data or vocabulary that is not there.
     """
     config = config.copy_and_resolve_references().unlock()
+    given = config.text.tokenizer
+    if given and not learn and os.path.isdir(vocabulary):
+        config.text.tokenizer = vocabulary  # the run's own copy: its source may have moved
     module = importlib.import_module(f"jaxreid.methods.{config.method}")
     if hasattr(module, "check"):
         module.check(config)
@@ -69,7 +85,10 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
             val_people=data.val_people,
         )
 
-    if not config.text.tokenizer:
+    if given and learn and os.path.isdir(given):
+        copy_vocabulary(given, vocabulary)
+        config.text.tokenizer = vocabulary
+    if not given:
         if learn:
             captions = [text for texts in split("train").captions for text in texts]
             # A method whose vocabulary is not WordPiece says how it is learnt.
@@ -92,6 +111,17 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
     method = module.make(config)
     texts = functools.cache(lambda name: _tokenized(method, split(name)))
     return Parts(config, method, make_mesh(), split, texts)
+
+
+def copy_vocabulary(source: str, folder: str) -> None:
+    """Copies the files of a vocabulary into the folder of a run."""
+    if os.path.realpath(source) == os.path.realpath(folder):
+        return
+    os.makedirs(folder, exist_ok=True)
+    for name in VOCABULARY_FILES:
+        path = os.path.join(source, name)
+        if os.path.isfile(path):
+            shutil.copyfile(path, os.path.join(folder, name))
 
 
 def _people(config: ConfigDict, split: Callable[[str], Split], file: str, *, learn: bool) -> int:

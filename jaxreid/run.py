@@ -41,7 +41,10 @@ _FREE = (
     "eval.",
 )
 # What must be equal to evaluate the weights of a run: these make the network and its inputs.
-_NETWORK = ("method", "image.", "text.", "model.")
+_LISTED = 5  # differences that are told
+_NETWORK = (
+    "method", "image.size", "image.resize", "image.mean", "image.std", "text.", "model."
+)  # fmt: skip
 
 
 def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -65,6 +68,17 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     parts = _first_on_one(partial(assemble, config, vocabulary, learn=not begun))
     config, method, mesh = parts.config, parts.method, parts.mesh
     source = pipeline.Pairs(parts.split("train"), parts.texts("train"))
+    iterator = pipeline.train_iterator(
+        source,
+        method.transform,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        epochs=None,
+        workers=config.data.workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        images_per_person=config.data.images_per_person or None,
+    )
     # What would stop the run at its end stops it here.
     _check_ranked(parts, "val", config.eval.top_k if config.eval.rerank_val else 0)
     _check_ranked(parts, "test", config.eval.top_k)
@@ -81,17 +95,6 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     count = sum(x.size for x in jax.tree.leaves(state.params))
     logging.info("%s: %.2f M parameters, %d steps", config.method, count / 1e6, plan.stages[-1].end)
 
-    iterator = pipeline.train_iterator(
-        source,
-        method.transform,
-        batch_size=config.train.batch_size,
-        seed=config.seed,
-        epochs=None,
-        workers=config.data.workers,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        images_per_person=config.data.images_per_person or None,
-    )
     if position is not None:
         iterator.set_state(position)
     log = RunLog(workdir, resume_step=step, active=jax.process_index() == 0)
@@ -145,11 +148,13 @@ def restore(config: ConfigDict, workdir: str) -> tuple[Parts, Any, int]:
       FileNotFoundError: there is no run in workdir.
       ValueError: the network of the config is not the run's.
     """
+    config = config.copy_and_resolve_references()
+    config.train.batch_size = jax.device_count()  # nothing is trained
     check(config, jax.device_count())
     saved = _saved(workdir)
     different = _differences(saved, config, only=_NETWORK)
     if different:
-        raise ValueError(f"the run in {workdir} is of another config: {'; '.join(different)}")
+        raise ValueError(f"the run in {workdir} is of another config: {_some(different)}")
     if not _has_checkpoint(workdir):
         raise FileNotFoundError(f"no checkpoint in {workdir}/checkpoints: nothing was trained")
     full = _with_training_of(saved, config)
@@ -163,7 +168,7 @@ def restore(config: ConfigDict, workdir: str) -> tuple[Parts, Any, int]:
 
 
 def run_config(workdir: str) -> ConfigDict:
-    """Returns the config of the run in a folder, fit to be evaluated on any number of devices.
+    """Returns the config of the run in a folder, but for its start weights.
 
     Raises:
       FileNotFoundError: there is no run.
@@ -178,7 +183,6 @@ def run_config(workdir: str) -> ConfigDict:
 
     config = ConfigDict(tuples(_saved(workdir)))
     config.start = ""  # the weights are the run's
-    config.train.batch_size = jax.device_count()  # nothing is trained
     return config
 
 
@@ -213,7 +217,7 @@ def _enter(config: ConfigDict, workdir: str) -> bool:
         different = _differences(_saved(workdir), config, free=_FREE)
         if different:
             raise ValueError(
-                f"{workdir} holds a run of another config: {'; '.join(different)}; "
+                f"{workdir} holds a run of another config: {_some(different)}; "
                 "give another --workdir"
             )
     elif jax.process_index() == 0:
@@ -252,6 +256,12 @@ def _differences(saved: dict, config: ConfigDict, *, only=("",), free=()) -> lis
         for line in config_difference(saved, given)
         if line.startswith(only) and not line.startswith(free or "\0")
     ]
+
+
+def _some(lines: list[str]) -> str:
+    """The first few lines in a sentence."""
+    more = len(lines) - _LISTED
+    return "; ".join(lines[:_LISTED]) + (f"; and {more} more fields" if more > 0 else "")
 
 
 def _checkpoints(config: ConfigDict, workdir: str, *, read_only: bool = False) -> Checkpoints:

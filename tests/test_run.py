@@ -246,6 +246,35 @@ def test_evaluation_of_another_network_is_refused(copied):
     )
 
 
+def test_evaluation_may_differ_in_what_only_training_uses(copied):
+    config, folder, results = copied
+    config.image.update(flip=0.25, pad=2, erase_probability=0.5)
+    config.train.batch_size = 7  # does not divide over the two devices
+    assert _scores(run.evaluate(config, str(folder))) == _scores(results)
+
+
+def test_a_given_vocabulary_is_kept_with_the_run(copied, tmp_path):
+    config, folder, _ = copied
+    given = tmp_path / "given"
+    shutil.copytree(folder / "tokenizer", given)
+    (given / "notes.md").write_text("not of the vocabulary")
+    config.text.tokenizer = str(given)
+    first = parts.assemble(config, str(tmp_path / "kept"), learn=True)
+    names = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert names == {"vocab.txt", "tokenizer_config.json"}
+    shutil.rmtree(given)
+    again = parts.assemble(config, str(tmp_path / "kept"), learn=False)
+    assert again.config.text.tokenizer == first.config.text.tokenizer == str(tmp_path / "kept")
+    np.testing.assert_array_equal(again.texts("test")["tokens"], first.texts("test")["tokens"])
+
+
+def test_of_many_differences_a_few_are_told(copied):
+    config, folder, _ = copied
+    config.model.bert.update(width=16, text_depth=2, cross_depth=2, heads=4, mlp=16, dropout=0.5)
+    with pytest.raises(ValueError, match=r"; and 1 more fields$"):
+        run.evaluate(config, str(folder))
+
+
 def test_run_of_another_config_is_not_gone_on_with(copied):
     config, folder, _ = copied
     config.seed = 1
@@ -303,6 +332,14 @@ def _file_as_workdir(config, tmp_path):
         (
             {"train.batch_size": 200, "albef.queue_length": 200},
             r"at most the 192 pairs .* of synthpedes train, got 200",
+        ),
+        (
+            {"train.batch_size": 200, "train.steps_per_epoch": 4, "albef.queue_length": 200},
+            r"train\.batch_size must be in 1\.\.192 \(the pairs of image and caption of train\), got",
+        ),
+        (
+            {"data.images_per_person": 2, "train.batch_size": 64, "albef.queue_length": 64},
+            r"batch of 64 with data\.images_per_person=2 needs 32 people, the split has 24",
         ),
         ({"train.batch_size": 9}, r"train\.batch_size must be a positive multiple of the 8 devic"),
         ({"eval.pair_batch": 4}, r"eval\.pair_batch must be a positive multiple of the 8 devices"),

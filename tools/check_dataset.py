@@ -12,6 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from jaxreid.data import published
 from jaxreid.data.annotations import PersonImage, check_identities, read_annotations
 from jaxreid.data.dataset import decode_image

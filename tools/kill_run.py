@@ -24,12 +24,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-# Imported once here, so that a forked run starts at once; no device is touched before the fork.
-import jaxreid.main
-import jaxreid.run
-from jaxreid.runlog import TIMING
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-ROOT = pathlib.Path(__file__).parents[1]
+# Imported once here, so that a forked run starts at once; no device is touched before the fork.
+import jaxreid.main  # noqa: E402
+import jaxreid.run  # noqa: E402
+from jaxreid.runlog import TIMING  # noqa: E402
 
 # 26 steps, 10 of them saved; the stages end at steps 15, which is saved, and 26.
 OVERRIDES = (

@@ -290,14 +290,9 @@ def evaluate(run: Run, data: DataSet, *, change: Mapping[str, Any]) -> dict[str,
       data: the data set.
       change: further fields of the section `data`.
     """
-    import jax
-    from ml_collections import ConfigDict
-
     from jaxreid import run as runs
 
-    config = ConfigDict({key: _tuples(value) for key, value in run.config.items()})
-    config.start = ""  # the weights are the run's
-    config.train.batch_size = jax.device_count()  # the run may have had others; nothing is trained
+    config = runs.run_config(str(run.folder))
     config.data.update({**data._asdict(), **change})
     return runs.evaluate(config, str(run.folder))
 
@@ -454,13 +449,6 @@ def _prepared(folder: Path) -> list[Path]:
 def _captions(split: Any) -> int:
     """Queries of a split."""
     return sum(map(len, split.captions))
-
-
-def _tuples(value: Any) -> Any:
-    """A field as recipes have it: JSON makes lists of tuples."""
-    if isinstance(value, dict):
-        return {key: _tuples(inner) for key, inner in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _sentence(error: Exception) -> str:

@@ -86,6 +86,7 @@ def draw(options: argparse.Namespace) -> list[Path]:
     """Writes the pictures into the folder --out, returns their paths."""
     import jax
 
+    from jaxreid.losses.local_alignment import DIRECTIONS
     from jaxreid.run import restore, run_config
 
     folder = str(options.run)
@@ -107,6 +108,7 @@ def draw(options: argparse.Namespace) -> list[Path]:
     pictures = {"words": (word_panels(parts, shown, maps.mean(axis=0), grid), "words to patches")}
     if explain.phrase_maps is not None:
         found = jax.jit(explain.phrase_maps)(params, batch["image"], batch, jax.random.key(0))
+        found = {name: found[name] for name in DIRECTIONS if name in found}
         pictures["phrases"] = phrase_panels(parts, shown, batch, found, grid), "phrases to patches"
     if explain.fill_words is not None:
         fill = partial(jax.jit(explain.fill_words), params)

@@ -31,11 +31,13 @@ from ml_collections import ConfigDict
 from configs import sections
 from jaxreid.data.images import RELEASE_ERASE_COLOUR
 
-# How the small network differs from that of the start weights: no queue and no learnt temperature,
-# cross-attentions and the head of token groups are new, as they are where the paper starts.
+# How the small network differs from that of the start weights. The layers of that cross encoder
+# come behind those of the text encoder, here both are one: the cross-attentions move, the other
+# parts of the cross encoder are left out. As from BLIP, the head of token groups alone is new.
 _SMALL_RULES = dict(
-    fresh=(r"text/layer_\d+/crossattention.*", r"itm_head/.*", r"itm_local_head/.*"),
-    unused=(r"cross/.*", r"itm_head/.*", r"temperature"),
+    fresh=(r"itm_local_head/.*",),
+    unused=(r"cross/.*", r"temperature"),
+    renamed=((r"text/(layer_\d+)/(crossattention.*)", r"cross/\1/\2"),),
 )
 
 
@@ -99,7 +101,7 @@ def _small() -> ConfigDict:
     config.method = "cada"
     config.seed = 0
     config.start = sections.START
-    config.start_rules = ConfigDict(dict(renamed=(), longer=(), **_SMALL_RULES))
+    config.start_rules = ConfigDict(dict(longer=(), **_SMALL_RULES))
     config.data = sections.data("synthpedes", "default")
     config.image = sections.image((96, 48), "bicubic")
     config.image.flip = 0.0  # captions say left and right
@@ -186,7 +188,9 @@ def _release(config: ConfigDict, *, small: bool) -> None:
         config.data.caption_limit = 2 if config.data.name == "cuhk_pedes" else 0
         return
     rules = config.start_rules
-    # BLIP's decoder starts from the weights of its encoder.
-    rules.renamed = ((r"text_decoder/(.*)", r"text/\1"),)
+    # The decoder of ARA starts from the weights of the encoder.
+    rules.renamed = (
+        (r"(?:text|text_decoder)/(layer_\d+)/(crossattention.*)", r"cross/\1/\2"),
+        (r"text_decoder/(.*)", r"text/\1"),
+    )
     rules.longer = (r"(text|text_decoder)/embeddings/word_embeddings/.*", r"mlm/bias")
-    rules.fresh = (*rules.fresh, r"text_decoder/layer_\d+/crossattention.*")

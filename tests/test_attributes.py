@@ -12,7 +12,7 @@ from jaxreid.losses.masked_language import whole_spans
 CAPTIONS = [
     "A woman with long straight hair, black shoes and a bag.",
     "The man wears a black and white t-shirt; blue jeans.",
-    "He walks.",
+    "He walks by in a baseball cap.",
 ]
 
 
@@ -47,7 +47,7 @@ def test_attributes_are_adjectives_with_their_nouns(tokenizer, tagger, style):
     assert [phrases_of(tokenizer, *row) for row in zip(tokens, numbers, strict=True)] == [
         ["long straight hair", "black shoes"],  # "woman" and "bag" have no adjective
         [f"black and white {shirt}", "blue jeans"],
-        [],
+        [],  # two nouns
     ]
     assert (numbers[:, 0] == -1).all()
 

@@ -149,7 +149,7 @@ def _check_optim(optim: ConfigDict, train: ConfigDict) -> None:
     for name in ("beta1", "beta2"):
         _share(f"optim.{name}", optim[name])
     _is("optim.epsilon", optim.epsilon, 0 < optim.epsilon < math.inf, "> 0")
-    for group in optim.groups or [None]:  # none at all is as wrong as one that is no group
+    for group in optim.groups or [()]:  # none at all is as wrong as one that is no group
         whole = isinstance(group, tuple | list) and len(group) in (3, 4)
         whole = whole and isinstance(group[0], str)
         _is("optim.groups", group, whole and all(_is_number(x) and x >= 0 for x in group[1:3]),

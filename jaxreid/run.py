@@ -149,7 +149,8 @@ def restore(config: ConfigDict, workdir: str) -> tuple[Parts, Any, int]:
       ValueError: the network of the config is not the run's.
     """
     config = config.copy_and_resolve_references()
-    config.train.batch_size = jax.device_count()  # nothing is trained
+    # Nothing is trained.
+    config.train.batch_size, config.data.images_per_person = jax.device_count(), 0
     check(config, jax.device_count())
     saved = _saved(workdir)
     different = _differences(saved, config, only=_NETWORK)

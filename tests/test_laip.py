@@ -181,6 +181,14 @@ def test_check_needs_neither_a_vocabulary_nor_the_length_of_an_epoch(make_config
             module.check(config)
 
 
+def test_a_vocabulary_that_is_no_text_is_named(make_config, tmp_path):
+    (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe")
+    config = make_config()
+    config.text.tokenizer = str(tmp_path)
+    with pytest.raises(ValueError, match=r"^config\.text\.tokenizer: .* is not UTF-8: .* byte 0"):
+        laip.check(config)
+
+
 def test_forward_attention_may_read_the_last_layer_but_none_beyond(make_config):
     laip.make(make_config(attention="forward", layer=1))
     with pytest.raises(ValueError, match=r"laip.layer must be in 0\.\.1 .* got 2"):

@@ -17,7 +17,10 @@ def steps_per_epoch(records: int, batch_size: int) -> int:
       ValueError: not even one batch.
     """
     if batch_size < 1 or records < batch_size:
-        raise ValueError(f"batch_size must be in 1..{records} (all records), got {batch_size}")
+        raise ValueError(
+            f"train.batch_size must be in 1..{records} (the pairs of image and caption of train), "
+            f"got {batch_size}"
+        )
     return records // batch_size
 
 

@@ -100,6 +100,11 @@ def _tokenizer(source: str, load: Callable[[str], Tokenizer]) -> Tokenizer:
     """The tokenizer that text.tokenizer names."""
     try:
         tokenizer = load(source)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"config.text.tokenizer: a file in {source!r} is not UTF-8: {error.reason} at byte "
+            f"{error.start}"
+        ) from error
     except (FileNotFoundError, ValueError) as error:
         raise type(error)(f"config.text.tokenizer: {error}") from error
     if tokenizer.pad_id != 0:

@@ -18,8 +18,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config = clip.recipe(variant)
     config.method = "irra"
     config.irra = ConfigDict(dict(
-        losses=("sdm", "mlm", "id"),  # any of them can be left out
-        logit_scale=50.0,  # of SDM, 1 / 0.02; constant (section 4.1)
+        losses=("sdm", "mlm", "id"),  # any of them can be left out; | "itc", as in the release
+        logit_scale=50.0,  # of SDM and ITC, 1 / 0.02; constant (section 4.1)
         epsilon=1e-8,  # of SDM
         mlm_weight=1.0,
         id_weight=1.0,
@@ -29,7 +29,13 @@ def get_config(variant: str = "") -> ConfigDict:
         masked_captions=False,
         mask_token="added",  # a token of its own | "last_merge": id 49405 of CLIP's, the release
     ))  # fmt: skip
-    if variant:
+    if variant == "":
+        # From random weights SDM stays at equal probabilities for all pairs: its gradient fades
+        # where a negative wins. ITC leaves them.
+        config.irra.losses = ("sdm", "mlm", "id", "itc")
+        config.irra.logit_scale = 1 / 0.07
+        config.train.epochs = (5,)
+    else:
         # solver/build.py: what CLIP does not fill is five times as fast, its biases twice.
         config.optim.groups = (
             (r"(classifier|mlm_head)/.*bias", 5.0, 0.0, "adam"),

@@ -193,13 +193,13 @@ def step_of(config):
 
 @pytest.fixture(scope="module")
 def whole(make_config):
-    return step_of(make_config(mlm_weight=2.0, id_weight=0.5))
+    return step_of(make_config(losses=irra.LOSSES, mlm_weight=2.0, id_weight=0.5))
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(whole):
     (loss, metrics), _ = whole
-    assert set(metrics) == {"sdm", "mlm", "mlm_accuracy", "id", "id_accuracy"}
-    want = metrics["sdm"] + 2 * metrics["mlm"] + 0.5 * metrics["id"]
+    assert set(metrics) == {*irra.LOSSES, "mlm_accuracy", "id_accuracy"}
+    want = metrics["sdm"] + metrics["itc"] + 2 * metrics["mlm"] + 0.5 * metrics["id"]
     np.testing.assert_allclose(loss, want, rtol=1e-6)
 
 
@@ -238,9 +238,9 @@ def test_masked_captions_change_what_sdm_and_id_see_alone(make_config, whole):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("losses", (), r"some of sdm, mlm, id, once each, got \(\)"),
-        ("losses", ("sdm", "itc"), r"some of sdm, mlm, id, once each, got \('sdm', 'itc'\)"),
-        ("losses", ("id", "id"), "some of sdm, mlm, id, once each"),
+        ("losses", (), r"some of sdm, mlm, id, itc, once each, got \(\)"),
+        ("losses", ("sdm", "cmpm"), r"some of sdm, mlm, id, itc, once each, got \('sdm', 'cmpm'\)"),
+        ("losses", ("id", "id"), "some of sdm, mlm, id, itc, once each"),
         ("mask_token", "none", "one of added, last_merge, got 'none'"),
         ("logit_scale", 0.0, "> 0, got 0.0"),
         ("id_weight", -1.0, "> 0, got -1.0"),
@@ -312,3 +312,4 @@ def test_recipe_has_the_values_of_the_release(published):
     o = published.optim
     assert (o.epsilon, o.beta1, o.beta2, o.clip_norm, o.period) == (1e-3, 0.9, 0.999, 0.0, "epoch")
     assert (published.irra.logit_scale, published.irra.epsilon) == (50.0, 1e-8)
+    assert published.irra.losses == ("sdm", "mlm", "id")

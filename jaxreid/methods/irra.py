@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxreid.data.bpe import MASKS, load_bpe, train_bpe
+from jaxreid.losses.clip_itc import clip_itc
 from jaxreid.losses.identity import identity_loss
 from jaxreid.losses.masked_language import (
     corrupt,
@@ -34,7 +35,7 @@ from jaxreid.streams.dual import (
 )
 from jaxreid.streams.network import DTYPES, normaliser
 
-LOSSES = ("sdm", "mlm", "id")
+LOSSES = ("sdm", "mlm", "id", "itc")
 # Of the start weights of the classifier (model/build.py); its bias starts at 0.
 _CLASSIFIER_STD = 0.001
 learn_vocabulary = train_bpe
@@ -114,6 +115,9 @@ def make(config) -> Method:
                 image, text, person_id, logit_scale=c.logit_scale, epsilon=c.epsilon
             )
             total = total + metrics["sdm"]
+        if "itc" in c.losses:
+            metrics["itc"] = clip_itc(image, text, logit_scale=c.logit_scale)
+            total = total + metrics["itc"]
         if "id" in c.losses:
             run = partial(classifier.apply, {"params": params["classifier"]})
             logits = run(image), run(text)

@@ -179,7 +179,8 @@ def test_encoders_and_scores_trace_at_full_size(recipe, variant, vocabulary):
     scores = jax.eval_shape(method.similarity, queries, images)
     assert (scores.shape, scores.dtype) == ((size, size), np.float32)
     if method.match is not None:
-        matched = jax.eval_shape(method.match, params, queries, images)
+        prepared = jax.eval_shape(method.match_image, params, images)
+        matched = jax.eval_shape(method.match, params, queries, prepared)
         assert (matched.shape, matched.dtype) == ((size,), np.float32)
 
 

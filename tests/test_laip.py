@@ -181,6 +181,15 @@ def test_check_needs_neither_a_vocabulary_nor_the_length_of_an_epoch(make_config
             module.check(config)
 
 
+def test_backward_attention_needs_a_layer_behind_it(make_config):
+    config = make_config()
+    config.model.bert.cross_depth = 1
+    with pytest.raises(ValueError, match=r"^model\.bert\.cross_depth must be at least 2 .* got 1"):
+        laip.check(config)
+    config.laip.attention = "forward"
+    laip.check(config)
+
+
 def test_a_vocabulary_that_is_no_text_is_named(make_config, tmp_path):
     (tmp_path / "vocab.txt").write_bytes(b"\xff\xfe")
     config = make_config()

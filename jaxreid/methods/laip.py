@@ -160,6 +160,11 @@ def _check(config) -> None:
             raise ValueError(f"laip.{field} must be one of {', '.join(allowed)}, got {c[field]!r}")
     depth = config.model.bert.cross_depth
     backward = c.attention in ("backward", "bidirectional")
+    if backward and depth < 2:
+        raise ValueError(
+            f"model.bert.cross_depth must be at least 2 with laip.attention {c.attention!r}: in the "
+            f"last layer the backward attention is exactly 0, got {depth}"
+        )
     if not 0 <= c.layer < depth - backward:
         raise ValueError(
             f"laip.layer must be in 0..{depth - 1 - backward} with laip.attention "

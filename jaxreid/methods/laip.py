@@ -162,8 +162,8 @@ def _check(config) -> None:
     backward = c.attention in ("backward", "bidirectional")
     if backward and depth < 2:
         raise ValueError(
-            f"model.bert.cross_depth must be at least 2 with laip.attention {c.attention!r}: in the "
-            f"last layer the backward attention is exactly 0, got {depth}"
+            f"model.bert.cross_depth must be at least 2 with laip.attention {c.attention!r}: in "
+            f"the last layer the backward attention is exactly 0, got {depth}"
         )
     if not 0 <= c.layer < depth - backward:
         raise ValueError(

@@ -38,6 +38,8 @@ def main(argv: list[str]) -> int:
     if FLAGS.config is None:
         raise ValueError("--config is missing: give one of configs/*.py")
     check(FLAGS.config, devices=1)
+    if FLAGS.coordinator is None and not (FLAGS.processes is None and FLAGS.process is None):
+        raise ValueError("--processes and --process need --coordinator HOST:PORT")
     # Imported after flags and fields are checked: a typo is answered at once. Ctrl-C ends the
     # process as it stands meanwhile: an extension torn in its import may crash.
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)

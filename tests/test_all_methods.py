@@ -12,7 +12,6 @@ import tiny
 
 from jaxreid import methods
 from jaxreid.data.text import train_tokenizer
-from jaxreid.methods import Features
 
 NAMES = sorted(
     path.stem for path in pathlib.Path(methods.__file__).parent.glob("*.py") if path.stem[0] != "_"

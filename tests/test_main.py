@@ -70,6 +70,7 @@ def _run(*arguments, program=("-m", "jaxreid.main"), cwd=ROOT):
         ([], "--config is missing: give one of configs/*.py"),
         (["--config.seed=1", LAIP], "in argv before a value for --config was specified"),
         ([LAIP, "more"], "unknown arguments: more"),
+        ([LAIP, "--processes=2"], "--processes and --process need --coordinator HOST:PORT"),
         ([LAIP, "--mode=test"], "flag --mode=test: value should be one of <train|evaluate>"),
     ],
 )

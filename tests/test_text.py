@@ -173,6 +173,9 @@ def test_wrong_folders_are_named(tmp_path, folder):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ValueError, match=r"tokenizer.json is not JSON"):
         load_tokenizer(str(tmp_path))
+    (tmp_path / "tokenizer.json").write_text('{"model": 3}')
+    with pytest.raises(ValueError, match=r"tokenizer.json must hold a WordPiece model, got 3"):
+        load_tokenizer(str(tmp_path))
 
 
 def test_an_unreachable_hub_is_one_clear_error(monkeypatch):

@@ -223,9 +223,10 @@ def _load_folder(folder: Path) -> Tokenizer:
             raise ValueError(f"{file} repeats the tokens {repeated[:5]}")
         vocabulary = {token: i for i, token in enumerate(tokens)}
     elif (file := folder / "tokenizer.json").exists():
-        model = read_json(file).get("model", {})
-        if model.get("type") != "WordPiece":
-            raise ValueError(f"{file} must hold a WordPiece model, got {model.get('type')!r}")
+        model = read_json(file).get("model")
+        kind = model.get("type") if isinstance(model, dict) else model
+        if kind != "WordPiece":
+            raise ValueError(f"{file} must hold a WordPiece model, got {kind!r}")
         vocabulary = model["vocab"]
     else:
         raise FileNotFoundError(f"no vocab.txt or tokenizer.json in the folder {folder}")

@@ -18,7 +18,12 @@ from jaxreid.models.bert import MLMHead
 from jaxreid.models.decoder import TextDecoder
 from jaxreid.models.dual_association import DualAssociation
 from jaxreid.models.vit import ViT
-from jaxreid.streams.dual_association import Encoded, TokenSettings, token_association
+from jaxreid.streams.dual_association import (
+    Encoded,
+    TokenSettings,
+    _negatives,
+    token_association,
+)
 from jaxreid.streams.dual_network import (
     Entry,
     init_dual_association,
@@ -189,6 +194,34 @@ def test_match_scores_what_the_decoder_says(make_config, step):
     expected = {"groups": groups, "first": chance[:, 0, 1], "first_logit": logits[:, 0, 1]}
     for score in scores:
         np.testing.assert_allclose(found[score], expected[score], rtol=0, atol=1e-5)
+
+
+# Three people; text 1 is the nearest to image 0 in angle, text 2 by its length.
+IMAGE = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+TEXT = jnp.array([[1.0, 0.0], [1.0, 0.3], [4.0, 8.0]])
+
+
+def negatives(form, similarity, *, steps=0, step=0, seed=0):
+    """(text of each image, image of each text) that ATP takes for negatives."""
+    keys = jax.random.split(jax.random.key(seed))
+    settings = TokenSettings(form, similarity, 0.05, steps, "sum")
+    found = _negatives(
+        settings, Encoded(IMAGE, IMAGE, TEXT), jnp.arange(3), (keys[0], keys[1]), jnp.int32(step)
+    )
+    return [each.index.tolist() for each in found]
+
+
+def test_negatives_are_near_in_angle_or_by_dot_product():
+    assert negatives("hardest", "cosine") == [[1, 2, 1], [2, 0, 1]]
+    assert negatives("hardest", "dot") == [[2, 2, 1], [2, 2, 1]]
+
+
+def test_sampled_negatives_go_from_random_to_hard():
+    hard = [negatives("sampled", "cosine", steps=10, step=10, seed=s)[0][0] for s in range(30)]
+    random = [negatives("sampled", "cosine", steps=10, step=0, seed=s)[0][0] for s in range(30)]
+    assert set(hard) == {1}
+    assert 5 < random.count(1) < 25
+    assert set(random) == {1, 2}  # never text 0, which is of the same person
 
 
 # Sizes of the published networks: ViT-B/16 at 224 x 224, BERT-base with 12 cross-attentions.

@@ -5,7 +5,7 @@ python -m jaxreid.main --config configs/cada.py:cuhk_pedes --config.data.manual_
 python -m jaxreid.main --config configs/cada.py:released-cuhk_pedes ...   # as the authors' release
 
 Published on CUHK-PEDES (Table I), local matching: R@1 78.37, R@5 91.57, R@10 94.58, mAP 68.87;
-global matching (--config.cada.inference=global): 73.48, 89.57, 94.10, 65.82; from BLIP weights.
+global matching (--config.eval.top_k=0): 73.48, 89.57, 94.10, 65.82; from BLIP weights.
 
 Paper and release (LinDixuan/CADA@1087f33) differ; each difference is a field of config.cada:
   field             paper    release

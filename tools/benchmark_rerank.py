@@ -128,6 +128,9 @@ def compare(ways, params, queries, images, pairs, mesh, config, options) -> None
 
 def plain_match(config: Any, vocabulary: int):
     """A match that shares nothing between pairs and computes all rows of all layers."""
+    if config.method == "cada":
+        return _plain_decoder(config, vocabulary)
+
     from jaxreid.streams.network import make_align_fuse
 
     model = make_align_fuse(config, vocabulary)
@@ -138,6 +141,26 @@ def plain_match(config: Any, vocabulary: int):
             variables, queries.tokens, queries.mask, images.tokens, method="fuse"
         )
         return model.apply(variables, fused, method="match")[:, 1]
+
+    return match
+
+
+def _plain_decoder(config: Any, vocabulary: int):
+    """`plain_match` of CADA, by its score of all token groups or of [CLS] alone."""
+    import jax
+
+    from jaxreid.streams import dual_network
+
+    model = dual_network.make_dual_association(config, vocabulary)
+    entry, score = dual_network.make_entry(config, vocabulary), config.cada.score
+
+    def match(params, queries, images):
+        if score == "groups":
+            return dual_network.match(model, entry, params, queries, images.tokens, score=score)
+        variables = {"params": params}
+        fused = model.apply(variables, queries.tokens, queries.mask, images.tokens, method="decode")
+        logits = model.apply(variables, fused[:, 0], method="match")
+        return logits[:, 1] if score == "first_logit" else jax.nn.softmax(logits)[:, 1]
 
     return match
 

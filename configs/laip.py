@@ -41,7 +41,8 @@ def get_config(variant: str = "") -> ConfigDict:
     c.alignment = "cosine"  # | "sigmoid" | "contrastive" (form of Eq. 10)
     c.detach = True  # no gradient through the patch weights
     c.reduction = "mean"  # | "sum" over the phrases of a caption (Eq. 12)
-    c.local_weight = 1.0  # of L_bidir + L_mpm in Eq. 12, which prints none
+    c.bidir_weight = 1.0  # of L_bidir and L_mpm in Eq. 12, which prints none
+    c.mpm_weight = 1.0
     c.mlm_probability = 0.15  # of reconstruction "mlm" (RaSa)
     if variant == "start":  # ITC, ITM and masked words, as ALBEF is pretrained
         c.triplet, c.attention, c.phrases = False, "none", 2

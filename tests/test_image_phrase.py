@@ -207,7 +207,8 @@ def by_hand(params, settings, images, word=0, frozen=None) -> SimpleNamespace:
                 share += term * (equal or PEOPLE[b] == PEOPLE[c])
             bidir.append(-np.log(share / total))
     mpm = [p.mpm for p in phrases]
-    terms = np.array(bidir) * (settings.attention != "none") + np.array(mpm) * settings.mpm
+    terms = settings.bidir_weight * np.array(bidir) * (settings.attention != "none")
+    terms += settings.mpm_weight * np.array(mpm) * settings.mpm
     loss = 0.0
     for b in range(3):  # Eq. 12
         own = [term for (c, _), term in zip(PRESENT, terms, strict=True) if c == b]
@@ -276,7 +277,7 @@ def test_loss_equals_the_equations_by_hand(default, params, images):
         {"combine": "sum", "normalise": "minmax", "alignment": "sigmoid", "reduction": "sum"},
         {"word_score": "logit", "normalise": "softmax", "alignment": "contrastive", "mpm": False},
         {"attention": "forward", "layer": 1},
-        {"attention": "backward"},
+        {"attention": "backward", "bidir_weight": 0.25, "mpm_weight": 3.0},
         {"attention": "none"},
     ],
     ids=lambda c: "-".join(str(value) for value in c.values()),

@@ -1,7 +1,5 @@
 """LAIP and ALBEF as methods: the rows of Tables IV and V, their fields, and what learns."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,18 +111,6 @@ def test_albef_is_laip_without_its_parts(make_config, triplet):
     assert len(programs[0]) > 10_000
 
 
-def test_the_losses_of_phrases_are_weighed_against_the_global_ones(make_config, monkeypatch):
-    seen = SimpleNamespace(image_tokens=None, temperature=None)
-    monkeypatch.setattr(laip, "global_alignment", lambda *a, **k: (3.0, (), {}, seen))
-    monkeypatch.setattr(laip, "phrase_alignment", lambda *a: (8.0, {}))
-    batch = dict.fromkeys(("tokens", "person_id", "phrase_tokens", "phrase_words"))
-    batch["image"] = jnp.zeros((1, 32, 16, 3), jnp.uint8)
-    for weight, want in ((1.0, 11.0), (0.25, 5.0)):
-        method = laip.make(make_config(local_weight=weight))
-        for stage, value in ((0, 3.0), (1, want)):
-            assert method.loss({}, (), batch, jax.random.key(0), 0, stage)[0] == value
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -143,7 +129,8 @@ def test_the_losses_of_phrases_are_weighed_against_the_global_ones(make_config, 
         ("phrases", 0, r"in 1\.\.12, the phrases kept of a caption, got 0"),
         ("phrases", 13, r"in 1\.\.12, the phrases kept of a caption, got 13"),
         ("mlm_probability", 1.0, r"in \(0, 1\), got 1.0"),
-        ("local_weight", -0.5, ">= 0, got -0.5"),
+        ("bidir_weight", -0.5, ">= 0, got -0.5"),
+        ("mpm_weight", float("nan"), ">= 0, got nan"),
         ("queue_length", 2, "at least train.batch_size 3, got 2"),
         ("temperature", 0.0, "> 0, got 0.0"),
         ("temperature", float("inf"), "> 0, got inf"),

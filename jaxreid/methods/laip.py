@@ -83,6 +83,8 @@ def make(config) -> Method:
         alignment=c.alignment,
         detach=c.detach,
         reduction=c.reduction,
+        bidir_weight=c.bidir_weight,
+        mpm_weight=c.mpm_weight,
     )
     last_stage = len(config.train.epochs) - 1
 
@@ -112,7 +114,7 @@ def make(config) -> Method:
                 seen.temperature,
                 jax.random.fold_in(rng, 1),
             )
-            value, metrics = value + c.local_weight * phrase, metrics | measured
+            value, metrics = value + phrase, metrics | measured
         if local and c.reconstruction == "mlm":
             mlm, measured = masked_language_modelling(
                 model,
@@ -177,7 +179,8 @@ def _check(config) -> None:
             f"laip.phrases must be in 1..{KEPT_PHRASES}, the phrases kept of a caption, "
             f"got {c.phrases}"
         )
-    if not 0 <= c.local_weight < float("inf"):
-        raise ValueError(f"laip.local_weight must be >= 0, got {c.local_weight}")
+    for field in ("bidir_weight", "mpm_weight"):
+        if not 0 <= c[field] < float("inf"):
+            raise ValueError(f"laip.{field} must be >= 0, got {c[field]}")
     if not 0 < c.mlm_probability < 1:
         raise ValueError(f"laip.mlm_probability must be in (0, 1), got {c.mlm_probability}")

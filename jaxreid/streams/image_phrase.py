@@ -35,6 +35,8 @@ class PhraseSettings(NamedTuple):
     alignment: str  # see losses.local_alignment.alignment_loss
     detach: bool  # whether the patch weights pass no gradient
     reduction: str  # "mean" | "sum" over the phrases of a text, Eq. 12
+    bidir_weight: float = 1.0  # of L_bidir and L_mpm in Eq. 12
+    mpm_weight: float = 1.0
 
 
 def phrase_alignment(
@@ -93,11 +95,11 @@ def phrase_alignment(
             positive=equal | (person[:, None] == person[None, :]),
             present=present,
         )
-        losses = losses + bidir
+        losses = losses + settings.bidir_weight * bidir
         metrics["bidir"] = masked_mean(bidir, present)
     if settings.mpm:
         mpm = -masked_mean(scores.log_likelihood, masked, axis=1)  # Eq. 11
-        losses = losses + mpm
+        losses = losses + settings.mpm_weight * mpm
         metrics["mpm"] = masked_mean(mpm, present)
         metrics["mpm_accuracy"] = 100 * masked_mean(scores.right, masked)
     losses = jnp.where(present, losses, 0).reshape(batch, count).sum(axis=1)

@@ -35,6 +35,15 @@ OVERRIDES = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Little optimised: most time here is compilation."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 def small_config():
     """The recipe of LAIP with a small network."""
     config = recipe.get_config()
@@ -140,6 +149,7 @@ PROCESS = """
 import sys
 import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv.pop(1)))
+jax.config.update("jax_disable_most_optimizations", True)
 collectives = sys.argv.pop(1)
 if collectives:
     jax.config.update("jax_cpu_collectives_implementation", collectives)

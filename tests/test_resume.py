@@ -21,5 +21,9 @@ def test_killed_and_stopped_runs_end_as_the_one_without_a_break():
 
 
 def _environment() -> dict[str, str]:
-    """One device, and the package of this checkout."""
-    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
+    """One device, the package of this checkout, and programs that compile quickly."""
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_NUM_CPU_DEVICES": "1",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }

@@ -1,6 +1,5 @@
 """The image-phrase stream: local alignment of LAIP (BidirAtt and MPM), and MLM to compare with."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +19,7 @@ from jaxreid.models.align_fuse import AlignFuse
 
 WORD_SCORES = ("probability", "logit")
 REDUCTIONS = ("mean", "sum")
+PIECES = 4  # tokens of a masked word that are predicted, at most
 
 
 class PhraseSettings(NamedTuple):
@@ -73,7 +73,7 @@ def phrase_alignment(
     tokens = phrases.reshape(batch * count, length)
     present = (words >= 0).any(axis=2).reshape(-1)  # [P], P = B R
     read = read_phrases(model, settings, params, image_tokens, phrases, words, rng, train=True)
-    masked, scores = read.masked, read.scores
+    scores = read.scores
     losses = jnp.zeros(batch * count)
     metrics = {}
     if settings.attention != "none":
@@ -98,10 +98,10 @@ def phrase_alignment(
         losses = losses + settings.bidir_weight * bidir
         metrics["bidir"] = masked_mean(bidir, present)
     if settings.mpm:
-        mpm = -masked_mean(scores.log_likelihood, masked, axis=1)  # Eq. 11
+        mpm = -masked_mean(scores.log_likelihood, scores.counted, axis=1)  # Eq. 11
         losses = losses + settings.mpm_weight * mpm
         metrics["mpm"] = masked_mean(mpm, present)
-        metrics["mpm_accuracy"] = 100 * masked_mean(scores.right, masked)
+        metrics["mpm_accuracy"] = 100 * masked_mean(scores.right, scores.counted)
     losses = jnp.where(present, losses, 0).reshape(batch, count).sum(axis=1)
     if settings.reduction == "mean":
         losses = losses / jnp.maximum(present.reshape(batch, count).sum(axis=1), 1)
@@ -112,10 +112,9 @@ class PhrasePass(NamedTuple):
     """What the network computes of P = B R phrases, each with one masked word."""
 
     hidden: jax.Array  # [P, Lp, D] of the text encoder
-    masked: jax.Array  # bool[P, Lp]
     forward: jax.Array  # f32[P, H, N], Eq. 4
     backward: jax.Array | None  # f32[P, H, N], Eq. 6; None where nothing asks for it
-    scores: "TokenScores"
+    scores: "PieceScores"
 
 
 def read_phrases(
@@ -146,10 +145,10 @@ def read_phrases(
             image_index=jnp.repeat(jnp.arange(batch), count), tap=tap,
             tap_layer=settings.layer, rngs={"dropout": cross_rng}, train=train,
         )  # fmt: skip
-        scores = score_masked(model, params, fused, tokens, masked, batch)
+        scores = score_masked(model, params, fused, tokens, masked)
         word = scores.logit if settings.word_score == "logit" else jnp.exp(scores.log_likelihood)
         # Phrases do not interact, so the gradient of the sum is each phrase's own.
-        return masked_mean(word, masked, axis=1).sum(), (attention, scores)
+        return masked_mean(word, scores.counted, axis=1).sum(), (attention, scores)
 
     tap = jnp.zeros((batch * count, model.cross.heads, image_tokens.shape[1]), jnp.float32)
     backward = None
@@ -157,7 +156,7 @@ def read_phrases(
         backward, (attention, scores) = jax.grad(score, has_aux=True)(tap)
     else:
         _, (attention, scores) = score(tap)
-    return PhrasePass(hidden, masked, attention, backward, scores)
+    return PhrasePass(hidden, attention, backward, scores)
 
 
 def weights_of(settings: PhraseSettings, read: PhrasePass, direction: str) -> jax.Array:
@@ -189,61 +188,37 @@ def phrase_maps(
     return {name: weights.reshape(*phrases.shape[:2], -1) for name, weights in maps.items()}
 
 
-class TokenScores(NamedTuple):
-    """What the network says of masked tokens; 0 on the others."""
+class PieceScores(NamedTuple):
+    """What the network says of the masked tokens of each phrase, S of them at most."""
 
-    logit: jax.Array  # f32[P, Lp], of the true token
-    log_likelihood: jax.Array  # f32[P, Lp], nats
-    right: jax.Array  # f32[P, Lp], 1 where the true token has the highest logit
+    counted: jax.Array  # bool[P, S], False where a phrase has fewer
+    logit: jax.Array  # f32[P, S], of the true token
+    log_likelihood: jax.Array  # f32[P, S], nats
+    right: jax.Array  # f32[P, S], 1 where the true token has the highest logit
 
 
 def score_masked(
-    model: AlignFuse,
-    params: Any,
-    fused: jax.Array,
-    tokens: jax.Array,
-    masked: jax.Array,
-    batch: int,
-) -> TokenScores:
-    """Returns the scores of masked tokens; the product with V, which costs most, is made for few.
+    model: AlignFuse, params: Any, fused: jax.Array, tokens: jax.Array, masked: jax.Array
+) -> PieceScores:
+    """Returns the scores of masked tokens alone: the product with V is what a phrase costs.
 
-    The masked tokens of a text are gathered: twice as many as it has phrases, or, in a batch where
-    a text has more, as many as there can be. Texts are kept apart, so that each device of a mesh
-    scores its own.
+    Of a word of more than `PIECES` tokens, which is rare, the first ones are scored.
 
     Args:
       model: the network.
       params: parameters of `model`.
-      fused: [P, Lp, D], fused tokens, P = B R.
+      fused: [P, Lp, D], fused tokens.
       tokens: i32[P, Lp], the true tokens.
       masked: bool[P, Lp], False on [CLS] and [SEP].
-      batch: B.
     """
-    of_text = masked.reshape(batch, -1)  # [B, R Lp]
-    order = jnp.argsort(~of_text, axis=1, stable=True)  # the masked ones first
-    back = jnp.argsort(order, axis=1)
-    true = jnp.take_along_axis(tokens.reshape(of_text.shape), order, axis=1)
-
-    def score(slots: int, fused: jax.Array) -> TokenScores:
-        hidden = fused.reshape(*of_text.shape, -1)
-        hidden = jnp.take_along_axis(hidden, order[:, :slots, None], axis=1)
-        logits = model.apply({"params": params}, hidden, method="predict_words")  # [B, slots, V]
-        logit = jnp.take_along_axis(logits, true[:, :slots, None], axis=2)[..., 0]
-        right = (logits.argmax(axis=2) == true[:, :slots]).astype(jnp.float32)
-
-        def put_back(x):
-            padded = jnp.pad(x, ((0, 0), (0, of_text.shape[1] - slots)))
-            return jnp.where(masked, jnp.take_along_axis(padded, back, 1).reshape(masked.shape), 0)
-
-        likelihood = token_log_likelihood(logits, true[:, :slots])
-        return TokenScores(*map(put_back, (logit, likelihood, right)))
-
-    count = len(masked) // batch
-    few, most = 2 * count, count * (masked.shape[1] - 2)
-    if few >= most:
-        return score(most, fused)
-    fit = of_text.sum(axis=1).max() <= few
-    return jax.lax.cond(fit, partial(score, few), partial(score, most), fused)
+    slots = min(PIECES, masked.shape[1] - 2)
+    order = jnp.argsort(~masked, axis=1, stable=True)[:, :slots]  # the masked ones first
+    counted, true = (jnp.take_along_axis(x, order, axis=1) for x in (masked, tokens))
+    hidden = jnp.take_along_axis(fused, order[..., None], axis=1)
+    logits = model.apply({"params": params}, hidden, method="predict_words")  # [P, S, V]
+    logit = jnp.take_along_axis(logits, true[..., None], axis=2)[..., 0]
+    right = (logits.argmax(axis=2) == true).astype(jnp.float32)
+    return PieceScores(counted, logit, token_log_likelihood(logits, true), right)
 
 
 def masked_language_modelling(

@@ -3,6 +3,7 @@
 python -m jaxreid.main --config configs/laip.py                        # synthpedes, laptop
 python -m jaxreid.main --config configs/laip.py:cuhk_pedes --config.data.manual_dir /data
 python -m jaxreid.main --config configs/laip.py:cuhk_pedes-384x128 ...    # upright images
+python -m jaxreid.main --config configs/laip.py:cuhk_pedes-small ...      # on two CPU cores
 
 Published on CUHK-PEDES (Table I): R@1 76.72, R@5 90.42, R@10 93.60, mAP 66.05, from ALBEF weights
 fine-tuned on COCO.
@@ -32,17 +33,18 @@ def get_config(variant: str = "") -> ConfigDict:
     c.reconstruction = "mpm"  # "none" | "mpm" | "mlm"
     # The paper tried all cross layers but the last and does not print the best; ALBEF's Grad-CAM
     # reads the third of six (models/model_retrieval.py, block 8).
-    small = variant in ("", "random", "start")
+    published = variant.endswith("-small")
+    small = published or variant in ("", "random", "start")
     c.layer = 0 if small else 2
-    c.phrases = 3 if small else 6  # phrases of a caption used in a step, at most
+    c.phrases = 2 if published else 3 if small else 6  # phrases of a caption used in a step, at most
     c.word_score = "probability"  # | "logit", of the masked word (Eq. 5)
     c.combine = "product"  # | "sum", of forward and backward attention (Eq. 7)
     c.normalise = "l1"  # | "softmax" | "minmax" (sigma of Eq. 7)
     c.alignment = "cosine"  # | "sigmoid" | "contrastive" (form of Eq. 10)
     c.detach = True  # no gradient through the patch weights
     c.reduction = "mean"  # | "sum" over the phrases of a caption (Eq. 12)
-    c.bidir_weight = 1.0  # of L_bidir and L_mpm in Eq. 12, which prints none
-    c.mpm_weight = 1.0
+    # Of L_bidir and L_mpm in Eq. 12, which prints none.
+    c.bidir_weight = c.mpm_weight = 0.1 if published else 1.0
     c.mlm_probability = 0.15  # of reconstruction "mlm" (RaSa)
     if variant == "start":  # ITC, ITM and masked words, as ALBEF is pretrained
         c.triplet, c.attention, c.phrases = False, "none", 2

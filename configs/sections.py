@@ -170,7 +170,7 @@ def recipe(variant: str) -> ConfigDict:
     Args:
       variant: "" (synthpedes on two CPU cores), "random" (the same without start weights), "start"
         (makes the start weights), or a published data set, with "-384x128" behind it for images
-        of that size.
+        of that size, or "-small" for the network of "" and its start weights.
     """
     name, _, size = variant.partition("-")
     if variant == "":
@@ -190,8 +190,19 @@ def recipe(variant: str) -> ConfigDict:
         config.losses.hardness_epochs = 1.5
     elif name in PAPER_DATA and size in ("", "384x128"):
         config = _paper(name, (384, 128) if size else (384, 384))
+    elif name in PAPER_DATA and size == "small":
+        config = _small(1e-3, (20, 4))
+        config.start = config.text.tokenizer = START
+        config.data = data(name, "")
+        config.data.val_people = _val_people(name)
+        config.image.update(flip=0.5, pad=4)
+        config.optim.warmup_epochs = 0.5
+        config.train.evaluate_every = config.train.save_every = 2.0
+        _from_random(config)
+        config.losses.update(momentum=0.995, alpha=0.0)
     else:
-        known = ["", "random", "start"] + [f"{d}{s}" for d in PAPER_DATA for s in ("", "-384x128")]
+        sizes = ("", "-384x128", "-small")
+        known = ["", "random", "start"] + [f"{d}{s}" for d in PAPER_DATA for s in sizes]
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     return config
 
@@ -240,8 +251,7 @@ def _paper(name: str, size: tuple[int, int]) -> ConfigDict:
     config.start = ""  # folder of weights to start from; "" = random
     config.data = data(name, "")
     config.data.workers = 8
-    if name == "icfg_pedes":
-        config.data.val_people = 155  # 5 % of train, to choose the checkpoint by; releases use test
+    config.data.val_people = _val_people(name)
     config.image = image(size, "bicubic")
     config.text = text(50)
     config.text.tokenizer = "bert-base-uncased"
@@ -253,3 +263,8 @@ def _paper(name: str, size: tuple[int, int]) -> ConfigDict:
     config.eval.top_k = 128
     config.losses = albef_losses()
     return config
+
+
+def _val_people(name: str) -> int:
+    """Of ICFG-PEDES 5 % of train, to choose the checkpoint by; releases use test."""
+    return 155 if name == "icfg_pedes" else 0

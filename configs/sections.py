@@ -176,6 +176,7 @@ def recipe(variant: str) -> ConfigDict:
     if variant == "":
         config = _small(3e-4, (2, 1))
         config.start = config.text.tokenizer = START
+        config.eval.rerank_val = True  # the matcher is what the last stage is for
         config.losses.queue_length = 1024
         config.losses.temperature_limits = (0.01, 0.5)
     elif variant == "random":

@@ -100,7 +100,7 @@ def evaluation() -> ConfigDict:
         direction="text_to_image",  # | "both": also rank captions for each image
         missing="error",  # | "skip": queries whose person is not in the gallery
         rerank_val=False,  # re-rank on val too, and select by the final score
-        select="R1",  # val metric of the best checkpoint
+        select="R1",  # val metric of the best checkpoint; "last" takes the last step instead
         sheet_queries=12,  # rows of ranks.png
     ))  # fmt: skip
 

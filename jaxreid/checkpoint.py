@@ -115,7 +115,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """Returns the step of the highest validation metric, or the latest if none has one.
+        """Returns the step of the highest validation metric, or the latest if none has it.
 
         Of equals it is the first: training on has not made it better.
         """

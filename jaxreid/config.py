@@ -175,7 +175,7 @@ def _check_eval(evaluation: ConfigDict, devices: int) -> None:
     _one_of("eval.token_dtype", evaluation.token_dtype, DTYPES)
     _one_of("eval.direction", evaluation.direction, DIRECTIONS)
     _one_of("eval.missing", evaluation.missing, MISSING)
-    _one_of("eval.select", evaluation.select, METRICS)
+    _one_of("eval.select", evaluation.select, (*METRICS, "last"))
 
 
 def nearest(name: str, allowed: list[str]) -> str:

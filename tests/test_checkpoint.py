@@ -103,6 +103,12 @@ def test_of_equal_scores_the_first_is_kept_and_named(tmp_path):
     assert opened(tmp_path).best() == 2
 
 
+def test_a_run_with_scores_can_be_opened_for_its_last_step(two):
+    reader = opened(two, best="last", read_only=True)
+    assert reader.best() == 2
+    reader.close()
+
+
 def test_without_any_score_the_latest_is_the_best(tmp_path):
     assert opened(tmp_path).latest() is None
     assert opened(tmp_path).best() is None

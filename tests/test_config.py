@@ -77,7 +77,7 @@ from jaxreid.streams import network
         ({"eval.rule": "ncs"}, "eval.rule must be one of albef, blip, cada, keep, nce, got 'ncs'"),
         ({"eval.temperature": -0.1}, "eval.temperature must be >= 0, got -0.1"),
         ({"model.init_std": 0.0}, "model.init_std must be > 0, got 0.0"),
-        ({"eval.select": "R2"}, "eval.select must be one of R1, R5, R10, mAP, mINP, got 'R2'"),
+        ({"eval.select": "R2"}, "one of R1, R5, R10, mAP, mINP, last, got 'R2'"),
         ({"eval.direction": "image_to_text"}, "eval.direction must be one of text_to_image, both"),
         ({"eval.token_dtype": "float64"}, "eval.token_dtype must be one of float32, bfloat16, g"),
     ],

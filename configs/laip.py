@@ -36,7 +36,8 @@ def get_config(variant: str = "") -> ConfigDict:
     published = variant.endswith("-small")
     small = published or variant in ("", "random", "start")
     c.layer = 0 if small else 2
-    c.phrases = 2 if published else 3 if small else 6  # phrases of a caption used in a step, at most
+    # Phrases of a caption used in a step, at most.
+    c.phrases = 2 if published else 3 if small else 6
     c.word_score = "probability"  # | "logit", of the masked word (Eq. 5)
     c.combine = "product"  # | "sum", of forward and backward attention (Eq. 7)
     c.normalise = "l1"  # | "softmax" | "minmax" (sigma of Eq. 7)

@@ -328,7 +328,10 @@ def _file_as_workdir(config, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"eval.top_k": 33}, r"config\.eval\.top_k must be in 0\.\.32, the test gallery of synth"),
+        (
+            {"eval.top_k": 33, "eval.rerank_val": False},
+            r"config\.eval\.top_k must be in 0\.\.32, the test gallery of synth",
+        ),
         ({"eval.top_k": 33, "eval.rerank_val": True}, r"in 0\.\.32, the val gallery of synthpedes"),
         (
             {"train.batch_size": 200, "albef.queue_length": 200},

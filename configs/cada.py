@@ -101,7 +101,8 @@ def _small() -> ConfigDict:
     config.method = "cada"
     config.seed = 0
     config.start = sections.START
-    config.start_rules = ConfigDict(dict(longer=(), **_SMALL_RULES))
+    config.start_rules = sections.start_rules()
+    config.start_rules.update(_SMALL_RULES)
     config.data = sections.data("synthpedes", "default")
     config.image = sections.image((96, 48), "bicubic")
     config.image.flip = 0.0  # captions say left and right
@@ -126,7 +127,7 @@ def _small() -> ConfigDict:
 def _from_random(config: ConfigDict) -> None:
     """Makes the small recipe learn without start weights."""
     config.start = config.text.tokenizer = ""
-    config.start_rules = ConfigDict(dict(renamed=(), longer=(), fresh=(), unused=()))
+    config.start_rules = sections.start_rules()
     config.optim.learning_rate = 1e-3
     config.train.epochs = (6,)
     config.cada.temperature = 0.05
@@ -140,7 +141,7 @@ def _paper(name: str) -> ConfigDict:
     config.method = "cada"
     config.seed = 0
     config.start = ""  # folder of weights to start from; "" = random
-    config.start_rules = ConfigDict(dict(renamed=(), longer=(), fresh=(), unused=()))
+    config.start_rules = sections.start_rules()
     config.data = sections.data(name, "")
     config.data.workers = 8
     if name == "icfg_pedes":

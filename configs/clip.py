@@ -55,6 +55,7 @@ def _small() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.start = ""  # folder of weights to start from; "" = random
+    config.start_rules = sections.start_rules()
     config.data = sections.data("synthpedes", "default")
     config.image = sections.image((96, 48), "bilinear")
     config.image.flip = 0.0  # captions say left and right
@@ -79,6 +80,7 @@ def _paper(name: str) -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.start = ""  # folder of CLIP's weights to start from; "" = random
+    config.start_rules = sections.start_rules()
     config.data = sections.data(name, "")
     config.data.workers = 8
     if name == "icfg_pedes":

@@ -58,6 +58,16 @@ def text(max_tokens: int) -> ConfigDict:
     ))  # fmt: skip
 
 
+def start_rules() -> ConfigDict:
+    """In what a network differs from its start weights: patterns of whole parameter names."""
+    return ConfigDict(dict(
+        fresh=(),  # parameters that stay random
+        unused=(),  # parameters of the start weights that are left out
+        renamed=(),  # (pattern, name in the start weights)
+        longer=(),  # parameters with more rows than there; the last rows stay random
+    ))  # fmt: skip
+
+
 def small_model() -> ConfigDict:
     """A network that trains in minutes on two CPU cores."""
     return ConfigDict(dict(
@@ -213,6 +223,7 @@ def _small(learning_rate: float, epochs: tuple) -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.start = ""  # folder of weights to start from; "" = random
+    config.start_rules = start_rules()
     config.data = data("synthpedes", "default")
     config.image = image((96, 48), "bicubic")
     config.image.flip = 0.0  # captions say left and right
@@ -250,6 +261,7 @@ def _paper(name: str, size: tuple[int, int]) -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.start = ""  # folder of weights to start from; "" = random
+    config.start_rules = start_rules()
     config.data = data(name, "")
     config.data.workers = 8
     config.data.val_people = _val_people(name)

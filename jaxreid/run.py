@@ -1,6 +1,5 @@
 """One run in a folder: data, tokenizer, method, training and evaluation wired together."""
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -14,37 +13,21 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxreid import optim, results
-from jaxreid.checkpoint import Checkpoints, config_difference
+from jaxreid.checkpoint import Checkpoints
 from jaxreid.config import check
 from jaxreid.data import pipeline
 from jaxreid.data.records import Split
 from jaxreid.devices import peak_flops
 from jaxreid.evaluate import Evaluation, Items, Settings
 from jaxreid.evaluate import evaluate as rank_and_score
-from jaxreid.files import write_json
 from jaxreid.loop import Plan, Stage, run_loop
 from jaxreid.mesh import put_batch, replicated
 from jaxreid.methods import Method
 from jaxreid.parts import Parts, assemble
 from jaxreid.runlog import RunLog, clock
+from jaxreid.saved import check_network, enter, has_checkpoint, read_saved, with_training_of
 from jaxreid.start import load_start, read_rules
 from jaxreid.train import init_on_mesh, init_state, jit_train_step, restart_optimizer
-
-# Sections and fields in which a run and its continuation may differ: they change no number that
-# training computes.
-_FREE = (
-    "data.data_dir",
-    "data.manual_dir",
-    "data.workers",
-    "train.compilation_cache",
-    "train.stop_after",
-    "eval.",
-)
-# What must be equal to evaluate the weights of a run: these make the network and its inputs.
-_LISTED = 5  # differences that are told
-_NETWORK = (
-    "method", "image.size", "image.resize", "image.mean", "image.std", "text.", "model."
-)  # fmt: skip
 
 
 def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
@@ -63,7 +46,7 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     started = time.monotonic()
     check(config, jax.device_count())
     _check_val(config.data)
-    begun = _enter(config, workdir)
+    begun = enter(config, workdir)
     vocabulary = os.path.join(workdir, "tokenizer")
     parts = _first_on_one(partial(assemble, config, vocabulary, learn=not begun))
     config, method, mesh = parts.config, parts.method, parts.mesh
@@ -133,7 +116,7 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """
     parts, params, best = restore(config, workdir)
     _check_ranked(parts, "test", config.eval.top_k)
-    name = results.results_name(_saved(workdir)["data"], config.data)
+    name = results.results_name(read_saved(workdir)["data"], config.data)
     return _finish(parts, params, workdir, name, {}, best)
 
 
@@ -152,13 +135,11 @@ def restore(config: ConfigDict, workdir: str) -> tuple[Parts, Any, int]:
     # Nothing is trained.
     config.train.batch_size, config.data.images_per_person = jax.device_count(), 0
     check(config, jax.device_count())
-    saved = _saved(workdir)
-    different = _differences(saved, config, only=_NETWORK)
-    if different:
-        raise ValueError(f"the run in {workdir} is of another config: {_some(different)}")
-    if not _has_checkpoint(workdir):
+    saved = read_saved(workdir)
+    check_network(saved, config, workdir)
+    if not has_checkpoint(workdir):
         raise FileNotFoundError(f"no checkpoint in {workdir}/checkpoints: nothing was trained")
-    full = _with_training_of(saved, config)
+    full = with_training_of(saved, config)
     parts = _first_on_one(partial(assemble, full, f"{workdir}/tokenizer", learn=False))
     checkpoints = _checkpoints(config, workdir, read_only=True)
     best = checkpoints.best()
@@ -168,25 +149,6 @@ def restore(config: ConfigDict, workdir: str) -> tuple[Parts, Any, int]:
     return parts, params, best
 
 
-def run_config(workdir: str) -> ConfigDict:
-    """Returns the config of the run in a folder, but for its start weights.
-
-    Raises:
-      FileNotFoundError: there is no run.
-      ValueError: its config cannot be read.
-    """
-
-    def tuples(value):
-        """A field as recipes have it: JSON makes lists of tuples."""
-        if isinstance(value, dict):
-            return {key: tuples(inner) for key, inner in value.items()}
-        return tuple(map(tuples, value)) if isinstance(value, list) else value
-
-    config = ConfigDict(tuples(_saved(workdir)))
-    config.start = ""  # the weights are the run's
-    return config
-
-
 def _first_on_one(make: Callable[[], Parts]) -> Parts:
     """What `make` returns; process 0 comes first, since it may write what the others then read."""
     if jax.process_count() == 1:
@@ -194,75 +156,6 @@ def _first_on_one(make: Callable[[], Parts]) -> Parts:
     parts = make() if jax.process_index() == 0 else None
     multihost_utils.sync_global_devices("first_on_one")
     return parts or make()
-
-
-def _with_training_of(saved: dict[str, Any], config: ConfigDict) -> ConfigDict:
-    """The config with how the run was trained, which shapes its checkpoints, from the run."""
-    config = config.copy_and_resolve_references().unlock()
-    for section in ("train", "optim", config.method):
-        config[section] = ConfigDict(saved[section])
-    # The train split of this data set may not even exist; no schedule is used.
-    config.train.steps_per_epoch = config.train.steps_per_epoch or 1
-    return config
-
-
-def _enter(config: ConfigDict, workdir: str) -> bool:
-    """Makes the folder of a run, or checks that what was trained there is this run.
-
-    Returns whether something was.
-    """
-    if os.path.exists(workdir) and not os.path.isdir(workdir):
-        raise ValueError(f"--workdir must be a folder, got a file: {workdir}")
-    begun = _has_checkpoint(workdir)
-    if begun:
-        different = _differences(_saved(workdir), config, free=_FREE)
-        if different:
-            raise ValueError(
-                f"{workdir} holds a run of another config: {_some(different)}; "
-                "give another --workdir"
-            )
-    elif jax.process_index() == 0:
-        write_json(_config_file(workdir), json.loads(config.to_json_best_effort()))
-    return begun
-
-
-def _has_checkpoint(workdir: str) -> bool:
-    """Whether a step was saved; orbax names a folder by its step once it is whole."""
-    folder = os.path.join(workdir, "checkpoints")
-    return os.path.isdir(folder) and any(name.isdigit() for name in os.listdir(folder))
-
-
-def _config_file(workdir: str) -> str:
-    """Where the config of a run is kept."""
-    return os.path.join(workdir, "config.json")
-
-
-def _saved(workdir: str) -> dict[str, Any]:
-    """The config of the run in a folder."""
-    path = _config_file(workdir)
-    try:
-        with open(path) as file:
-            return json.load(file)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no run in {workdir}: {path} is missing") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-
-
-def _differences(saved: dict, config: ConfigDict, *, only=("",), free=()) -> list[str]:
-    """What differs between a saved config and one given, in some fields."""
-    given = json.loads(config.to_json_best_effort())
-    return [
-        line
-        for line in config_difference(saved, given)
-        if line.startswith(only) and not line.startswith(free or "\0")
-    ]
-
-
-def _some(lines: list[str]) -> str:
-    """The first few lines in a sentence."""
-    more = len(lines) - _LISTED
-    return "; ".join(lines[:_LISTED]) + (f"; and {more} more fields" if more > 0 else "")
 
 
 def _checkpoints(config: ConfigDict, workdir: str, *, read_only: bool = False) -> Checkpoints:

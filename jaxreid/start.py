@@ -26,14 +26,12 @@ class Rules(NamedTuple):
     longer: tuple[str, ...] = ()
 
 
-def read_rules(config) -> Rules | None:
-    """Returns the rules of the section `start_rules`, None of a recipe without this section.
+def read_rules(config) -> Rules:
+    """Returns the rules of the section `start_rules` of a config.
 
     Raises:
       ValueError: a pattern is no regular expression.
     """
-    if "start_rules" not in config:
-        return None
     section = config.start_rules
     rules = Rules(
         tuple(section.fresh), tuple(section.unused), tuple(section.renamed), tuple(section.longer)
@@ -65,14 +63,13 @@ def save_start(folder: str, params: Any) -> None:
     write_npz(os.path.join(folder, FILE), arrays)
 
 
-def load_start(folder: str, params: Any, rules: Rules | None = None) -> Any:
+def load_start(folder: str, params: Any, rules: Rules) -> Any:
     """Returns params with the parameters that the folder holds put in, as float32.
 
     Args:
       folder: as `save_start` writes it.
       params: of the method, from random.
-      rules: what may differ; every pattern must match a parameter. None: what the folder lacks
-        stays random, nothing else may differ.
+      rules: what may differ; every pattern must match a parameter.
 
     Raises:
       FileNotFoundError: there are no weights in the folder.
@@ -81,13 +78,13 @@ def load_start(folder: str, params: Any, rules: Rules | None = None) -> Any:
     """
     file = os.path.join(os.path.expanduser(folder), FILE)
     saved = _read(file, folder)
-    matched = _Matched(Rules() if rules is None else rules)
+    matched = _Matched(rules)
     fresh, grown, used = [], [], set()
 
     def put(path, leaf):
         name = parameter_name(path)
         source = matched.source(name)
-        if source not in saved if rules is None else matched.any("fresh", name):
+        if matched.any("fresh", name):
             fresh.append(name)
             return leaf
         if source not in saved:

@@ -18,6 +18,7 @@ from jaxreid.arguments import check_arguments
 from jaxreid.mesh import make_mesh
 from jaxreid.methods.laip import ATTENTIONS, RECONSTRUCTIONS
 from jaxreid.runlog import TIMING
+from tools.ablation_rows import LAIP_ROWS, Row
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_a_row_through_the_shared_first_stage_equals_the_row_alone(ablation, tmp
     first, shared, alone = tmp_path / "first", tmp_path / "shared", tmp_path / "alone"
     try:
         assert run.train(tiny(tmp_path, train={"stop_after": 1}), str(first)) == {}
-        ablation.copy_first_stage(first, shared, ablation.Row("none", "mlm", False, 0.0))
+        ablation.copy_first_stage(first, shared, Row("none", "mlm", False, 0.0))
         for folder in (shared, alone):
             run.train(tiny(tmp_path, laip={"reconstruction": "mlm"}), str(folder))
     finally:
@@ -115,14 +116,14 @@ def last_state(folder):
 
 
 def test_every_row_is_a_config(ablation, tmp_path):
-    for row, part in ablation.ROWS.items():
+    for row, part in LAIP_ROWS.items():
         assert part.attention in ATTENTIONS
         assert part.reconstruction in RECONSTRUCTIONS
         for job in ablation.make_jobs(
             tmp_path, [row], [0], ["--config=configs/laip.py"], (4, 2), share=True
         ):
             check_arguments(["main", *job.flags])
-    assert len({part[:3] for part in ablation.ROWS.values()}) == len(ablation.ROWS)
+    assert len({part[:3] for part in LAIP_ROWS.values()}) == len(LAIP_ROWS)
 
 
 def test_rows_of_a_seed_follow_its_first_stage(ablation, tmp_path):
@@ -148,7 +149,7 @@ def test_a_copied_first_stage_is_of_the_row_and_replaces_nothing(ablation, tmp_p
         (source / name).write_text("new")
     config = {"seed": 3, "train": {"stop_after": 1}, "laip": {"attention": "none", "layer": 2}}
     (source / "config.json").write_text(json.dumps(config))
-    row = ablation.Row("forward", "mlm", False, 0.0)
+    row = Row("forward", "mlm", False, 0.0)
     ablation.copy_first_stage(source, target, row)
     names = sorted(path.name for path in target.iterdir())
     assert names == ["checkpoints", "config.json", "metrics.jsonl"]
@@ -255,7 +256,10 @@ def test_time_left_counts_all_jobs(ablation, tmp_path):
         (["--config.seed=3"], "--config.seed cannot be given: --seeds sets it"),
         (["--config.train.epoch=3"], "unknown field config.train.epoch"),
         (["--workdir=x"], "unknown argument '--workdir=x'"),
-        (["--config=configs/albef.py"], "--config must be a recipe of laip, got one of albef"),
+        (
+            ["--config=configs/albef.py"],
+            "--config must be a recipe of laip or cada, got one of albef",
+        ),
         (["--config.train.batch_size=0"], "config.train.batch_size must be"),
     ],
 )

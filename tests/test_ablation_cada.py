@@ -10,6 +10,7 @@ import pytest
 from configs import cada
 from jaxreid.arguments import check_arguments
 from jaxreid.methods.cada import check
+from tools.ablation_rows import CADA_ROWS, CADA_TABLE, STUDIES
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def values(job) -> dict[str, str]:
 
 
 def test_rows_of_one_training_are_trained_once(ablation, tmp_path):
-    jobs = jobs_of(ablation, tmp_path, ablation.CADA_TABLE, seeds=(0, 3))
+    jobs = jobs_of(ablation, tmp_path, CADA_TABLE, seeds=(0, 3))
     names = ["cmpm", "ndf", "ndf+ara", "ndf+atp", "cada"]
     assert [job.name for job in jobs] == [f"{n}-seed{s}" for s in (0, 3) for n in names]
     assert all(job.source is None for job in jobs)
@@ -56,9 +57,7 @@ def test_rows_of_another_k_rank_the_training_again(ablation, tmp_path):
 def test_every_row_is_a_config_and_no_two_trainings_are_equal(ablation, tmp_path):
     config = cada.get_config()
     config.model.bert.update(text_depth=4, cross_depth=4)  # of which a quarter is whole
-    jobs = [
-        j for j in jobs_of(ablation, tmp_path, ablation.CADA_ROWS, config=config) if not j.source
-    ]
+    jobs = [j for j in jobs_of(ablation, tmp_path, CADA_ROWS, config=config) if not j.source]
     fields = cada.get_config().to_dict()
     for job in jobs:
         check_arguments(["main", *job.flags])
@@ -73,11 +72,7 @@ def test_every_row_is_a_config_and_no_two_trainings_are_equal(ablation, tmp_path
         check(built)
     assert fields == cada.get_config().to_dict()
     trained = {tuple(sorted(values(job).items())) for job in jobs}
-    assert (
-        len(trained)
-        == len(jobs)
-        == len({ablation.CADA_ROWS[r].training for r in ablation.CADA_ROWS})
-    )
+    assert len(trained) == len(jobs) == len({CADA_ROWS[r].training for r in CADA_ROWS})
 
 
 def test_groups_are_scaled_to_the_tokens_of_the_recipe(ablation, tmp_path):
@@ -110,11 +105,11 @@ def test_local_and_global_rows_read_their_own_score(ablation, tmp_path):
         (folder / "results.json").write_text(json.dumps(blocks))
         (folder / "metrics.jsonl").write_text('{"step": 20, "seconds": 60}\n')
     rows = ["cmpm", "cada-g", "cada-l", "k-4", "ndf"]
-    table = ablation.collect(tmp_path, rows, [0], ablation.STUDIES["cada"])
+    table = ablation.collect(tmp_path, rows, [0], STUDIES["cada"])
     assert [entry["row"] for entry in table] == rows[:4]
     assert [entry["final_R1"]["mean"] for entry in table] == [30.0, 50.0, 60.0, 57.0]
     assert [entry["gain"]["mean"] for entry in table] == [0.0, 20.0, 30.0, 27.0]
-    text = ablation.render(table, "data", ablation.STUDIES["cada"])
+    text = ablation.render(table, "data", STUDIES["cada"])
     assert "| cada-l | 78.37 | 60.00 | 30.00 | 30.00 | 50.00 | 25.00 | 0 | 20 | 1.0 |" in text
     assert "| k-4 | - | 57.00 |" in text
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreid.data.phrases import Tagger, attribute_phrases, attribute_pieces, make_tagger
+from jaxreid.data.attributes import attribute_phrases, attribute_pieces
+from jaxreid.data.phrases import Tagger, make_tagger
 from jaxreid.data.text import clean, encode, load_tokenizer, train_tokenizer
 from jaxreid.losses.masked_language import whole_spans
 

@@ -32,9 +32,10 @@ ALLOWED = {
     "start": {"files", "optim"},
     "loop": {"train", "checkpoint", "data", "mesh", "runlog"},
     "parts": {"data", "mesh", "methods"},
+    "saved": {"checkpoint", "files"},
     "run": {
         "checkpoint", "config", "data", "devices", "evaluate", "files", "loop", "mesh", "methods",
-        "optim", "parts", "results", "runlog", "start", "train",
+        "optim", "parts", "results", "runlog", "saved", "start", "train",
     },
     "main": {"arguments", "config", "loop", "run"},
 }  # fmt: skip

@@ -8,7 +8,7 @@ import tiny
 from PIL import Image
 
 from jaxreid import parts as parts_module
-from jaxreid import run
+from jaxreid import run, saved
 from jaxreid.data.records import caption_pairs
 
 PATH = pathlib.Path(__file__).parents[1] / "tools" / "pictures.py"
@@ -38,7 +38,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def trained(made, monkeypatch, tmp_path):
     """A folder that passes for a run with these parameters."""
-    monkeypatch.setattr(run, "run_config", lambda folder: None)
+    monkeypatch.setattr(saved, "run_config", lambda folder: None)
     monkeypatch.setattr(run, "restore", lambda config, folder: (*made, 7))
     return tmp_path
 
@@ -145,7 +145,7 @@ def test_wrong_options_are_named(tool, trained, capsys, flags, message):
 def test_a_method_without_cross_attention_is_named(tool, made, monkeypatch, tmp_path, capsys):
     parts, params = made
     plain = parts._replace(method=parts.method._replace(explain=None))
-    monkeypatch.setattr(run, "run_config", lambda folder: None)
+    monkeypatch.setattr(saved, "run_config", lambda folder: None)
     monkeypatch.setattr(run, "restore", lambda config, folder: (plain, params, 7))
     assert tool.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "is a run of laip, whose text reads no image" in capsys.readouterr().err

@@ -20,15 +20,13 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import flags as absl_flags
 from ml_collections import config_flags
@@ -39,75 +37,18 @@ sys.path.insert(0, str(ROOT))  # configs are found from any folder
 from jaxreid.arguments import check_arguments  # noqa: E402
 from jaxreid.config import check  # noqa: E402
 from jaxreid.files import write_atomic, write_json  # noqa: E402
-from tools.ablation_rows import (  # noqa: E402
-    CADA_ROWS,
-    CADA_SETS,
-    CADA_TABLE,
-    LAIP_ROWS,
-    LAIP_SETS,
-    CadaRow,
-    Row,
-    cada_overrides,
+from tools.ablation_jobs import (  # noqa: E402
+    Job,
+    copy_first_stage,
+    copy_training,
+    make_cada_jobs,
+    make_jobs,
 )
+from tools.ablation_rows import LAIP, STUDIES, CadaRow, Row, Study  # noqa: E402
+from tools.ablation_table import collect, render  # noqa: E402
 
 _POLL_SECONDS = 0.5
 _SAY_SECONDS = 30
-# Ranking again takes about as long as this part of an epoch, for the time left.
-_RANKING_EPOCHS = 0.5
-
-
-ROWS = LAIP_ROWS
-SCORES = ("R1", "mAP")
-
-
-class Study(NamedTuple):
-    """The ablation of a method."""
-
-    method: str
-    rows: dict[str, Row | CadaRow]
-    default: tuple[str, ...]  # rows that are made if none are named
-    baseline: str  # row that gains are counted from
-    set_here: dict[str, str]  # what this tool sets in each run, and by which flag
-    note: str  # last sentences over the table
-
-
-STUDIES = {
-    "laip": Study(
-        "laip",
-        LAIP_ROWS,
-        tuple(LAIP_ROWS),
-        "albef",
-        {
-            "config.seed": "--seeds",
-            "config.train.stop_after": "--share-first-stage",
-            **{f"config.laip.{name}": "--rows" for name in LAIP_SETS},
-        },
-        "Published: R@1 on CUHK-PEDES, LAIP Tables IV and V, from weights fine-tuned\n"
-        "on COCO (albef without: 63.87).",
-    ),
-    "cada": Study(
-        "cada",
-        CADA_ROWS,
-        CADA_TABLE,
-        "cmpm",
-        {"config.seed": "--seeds", **{f"config.{name}": "--rows" for name in CADA_SETS}},
-        "Published: R@1 on CUHK-PEDES, CADA Tables IV and V, from BLIP's weights;\n"
-        "group sizes are those of 72 tokens, scaled to the recipe's.",
-    ),
-}
-LAIP = STUDIES["laip"]
-
-
-class Job(NamedTuple):
-    """One call of jaxreid.main."""
-
-    name: str  # its folder in OUT
-    flags: list[str]
-    epochs: float  # that it trains
-    done: Path  # exists when it has finished
-    row: str | None  # of the study; None of a first stage and of a training that rows share
-    source: Path | None  # run to go on from, or to rank again
-    needs: Path | None  # exists when `source` can be copied
 
 
 def main(arguments: list[str]) -> int:
@@ -140,168 +81,6 @@ def main(arguments: list[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-
-
-def make_jobs(
-    out: Path,
-    rows: list[str],
-    seeds: list[int],
-    flags: list[str],
-    epochs: tuple,
-    *,
-    share: bool,
-) -> list[Job]:
-    """Returns the runs of LAIP in the order in which they are made: all rows of a seed together.
-
-    Args:
-      out: folder of the runs.
-      rows: of `ROWS`.
-      seeds: of the runs.
-      flags: of the config, for every run.
-      epochs: of each stage.
-      share: whether the stages before the last are trained once a seed.
-    """
-    share = share and len(epochs) > 1
-    jobs = []
-    for seed in seeds:
-        common = [*flags, f"--config.seed={seed}"]
-        first = out / f"first-seed{seed}"
-        if share:
-            stop = f"--config.train.stop_after={len(epochs) - 1}"
-            done = first / "finished"
-            jobs.append(Job(first.name, [*common, stop], sum(epochs[:-1]), done, None, None, None))
-        for row in rows:
-            sets = {name: getattr(LAIP_ROWS[row], name) for name in LAIP_SETS}
-            own = common + [f"--config.laip.{name}={value}" for name, value in sets.items()]
-            name = f"{row}-seed{seed}"
-            done = out / name / "results.json"
-            trained = epochs[-1] if share else sum(epochs)
-            source, needs = (first, first / "finished") if share else (None, None)
-            jobs.append(Job(name, own, trained, done, row, source, needs))
-    return jobs
-
-
-def make_cada_jobs(
-    out: Path, rows: list[str], seeds: list[int], flags: list[str], config: Any
-) -> list[Job]:
-    """Returns the runs of CADA in the order in which they are made: all of a seed together.
-
-    A training is run once for all rows that need it. Rows of another K copy it and rank again.
-
-    Args:
-      out: folder of the runs.
-      rows: of `CADA_ROWS`.
-      seeds: of the runs.
-      flags: of the config, for every run.
-      config: of the flags.
-
-    Raises:
-      ValueError: a row that the config has no room for.
-    """
-    epochs = sum(config.train.epochs)
-    jobs = []
-    for seed in seeds:
-        common = [*flags, f"--config.seed={seed}"]
-        for training in dict.fromkeys(CADA_ROWS[row].training for row in rows):
-            fields = cada_overrides(training, config)
-            own = common + [f"--config.{name}={value}" for name, value in fields.items()]
-            name = f"{training}-seed{seed}"
-            done = out / name / "results.json"
-            jobs.append(Job(name, own, epochs, done, None, None, None))
-            for row in rows:
-                if CADA_ROWS[row].training != training or CADA_ROWS[row].top_k is None:
-                    continue
-                again = out / f"{row}-seed{seed}"
-                top_k = f"--config.eval.top_k={CADA_ROWS[row].top_k}"
-                jobs.append(
-                    Job(
-                        again.name, [*own, top_k, "--mode=evaluate"], _RANKING_EPOCHS,
-                        again / "ranked", row, out / name, done,
-                    )
-                )  # fmt: skip
-    return jobs
-
-
-def copy_first_stage(source: Path, target: Path, row: Row) -> None:
-    """Copies a finished first stage to where a row goes on from it, as a whole or not at all.
-
-    The copy's config is that of the row, which differs in what acts in the last stage only.
-    """
-    if target.exists():
-        return
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial, ignore=shutil.ignore_patterns("finished"))
-    config = json.loads((partial / "config.json").read_text())
-    config["train"]["stop_after"] = 0
-    config["laip"] |= {name: getattr(row, name) for name in LAIP_SETS}
-    write_json(partial / "config.json", config)
-    partial.rename(target)
-
-
-def copy_training(source: Path, target: Path) -> None:
-    """Copies a trained run, without its results, to where it is ranked again."""
-    if target.exists():
-        return
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    ignored = shutil.ignore_patterns("results*", "rankings*", "ranks*", "tensorboard")
-    shutil.copytree(source, partial, ignore=ignored)
-    partial.rename(target)
-
-
-def collect(
-    out: Path, rows: list[str], seeds: list[int], study: Study = LAIP
-) -> list[dict[str, Any]]:
-    """Returns the row of each finished name in the table.
-
-    Scores are in percent: values in the order of "seeds", their mean and their sample standard
-    deviation (None of one). "gain" is final R1 over that of the baseline row with the same seed.
-    "minutes" are those of training alone, without compilation and evaluation.
-    """
-    runs = {row: {s: _row_results(out, study.rows[row], row, s) for s in seeds} for row in rows}
-    baseline = {s: r["final"]["R1"] for s, r in runs.get(study.baseline, {}).items() if r}
-    table = []
-    for row in rows:
-        found = {s: r for s, r in runs[row].items() if r}
-        if not found:
-            continue
-        entry = {"row": row, "published_R1": study.rows[row].published, "seeds": list(found)}
-        for block in ("final", "coarse"):
-            for score in SCORES:
-                entry[f"{block}_{score}"] = _spread([r[block][score] for r in found.values()])
-        gains = [r["final"]["R1"] - baseline[s] for s, r in found.items() if s in baseline]
-        entry["gain"] = _spread(gains) if gains else None
-        entry["steps"] = max(r["steps"] for r in found.values())
-        entry["minutes"] = statistics.mean(r["minutes"] for r in found.values())
-        table.append(entry)
-    return table
-
-
-def render(table: list[dict[str, Any]], title: str, study: Study = LAIP) -> str:
-    """Returns the table in Markdown."""
-    lines = [
-        f"{title}. Mean ± sample standard deviation over seeds, in percent, on test; gain: final",
-        f"R@1 over row {study.baseline} of the same seed; minutes of training, without compilation",
-        f"and evaluation. {study.note}",
-        "",
-        "| row | published | R@1 | gain | mAP | coarse R@1 | coarse mAP | seeds | steps | min |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for entry in table:
-        scores = [
-            entry[key] for key in ("final_R1", "gain", "final_mAP", "coarse_R1", "coarse_mAP")
-        ]
-        cells = [
-            entry["row"],
-            "-" if entry["published_R1"] is None else f"{entry['published_R1']:.2f}",
-            *map(_shown, scores),
-            ", ".join(map(str, entry["seeds"])),
-            str(entry["steps"]),
-            f"{entry['minutes']:.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 class Clock:
@@ -348,7 +127,7 @@ def _run_all(
                 print(f"{job.name}: left out, as {job.source.name} has failed", flush=True)
                 continue
             if job.source is not None and study is LAIP:
-                copy_first_stage(job.source, out / job.name, LAIP_ROWS[job.row])
+                copy_first_stage(job.source, out / job.name, study.rows[job.row])
             elif job.source is not None:
                 copy_training(job.source, out / job.name)
             started = time.monotonic()
@@ -477,9 +256,8 @@ def _config(flags: list[str]) -> tuple[Any, Study]:
     config = parsed.config
     check(config, devices=1)
     if config.method not in STUDIES:
-        others = " or of ".join(STUDIES.keys() - {"laip"})
         raise ValueError(
-            f"--config must be a recipe of laip, got one of {config.method}; or of {others}"
+            f"--config must be a recipe of {' or '.join(STUDIES)}, got one of {config.method}"
         )
     study = STUDIES[config.method]
     for flag in flags:
@@ -526,42 +304,6 @@ def _seed(text: str) -> int:
     if int(text) < 0:
         raise ValueError(text)
     return int(text)
-
-
-def _row_results(out: Path, row: Row | CadaRow, name: str, seed: int) -> dict[str, Any] | None:
-    """The results of a row; "final" are those it is ranked by."""
-    if isinstance(row, Row):
-        return _results(out / f"{name}-seed{seed}")
-    folder = name if row.top_k is not None else row.training
-    found = _results(out / f"{folder}-seed{seed}")
-    return found and {**found, "final": found[row.scores]}
-
-
-def _results(folder: Path) -> dict[str, Any] | None:
-    """Scores, steps and minutes of a finished run, None of another."""
-    if not (folder / "results.json").exists():
-        return None
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return {
-        **json.loads((folder / "results.json").read_text()),
-        "steps": max(line["step"] for line in lines),
-        "minutes": sum(line.get("seconds", 0) for line in lines) / 60,
-    }
-
-
-def _spread(values: list[float]) -> dict[str, Any]:
-    """Values with their mean and sample standard deviation."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"values": values, "mean": statistics.mean(values), "deviation": deviation}
-
-
-def _shown(spread: dict[str, Any] | None) -> str:
-    """A cell of the table."""
-    if spread is None:
-        return "-"
-    if spread["deviation"] is None:
-        return f"{spread['mean']:.2f}"
-    return f"{spread['mean']:.2f} ± {spread['deviation']:.2f}"
 
 
 def _python_path() -> list[str]:

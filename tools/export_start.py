@@ -16,7 +16,8 @@ def main() -> int:
     args = parser.parse_args()
 
     from jaxreid.parts import copy_vocabulary
-    from jaxreid.run import restore, run_config
+    from jaxreid.run import restore
+    from jaxreid.saved import run_config
     from jaxreid.start import save_start
 
     try:

@@ -87,7 +87,8 @@ def draw(options: argparse.Namespace) -> list[Path]:
     import jax
 
     from jaxreid.losses.local_alignment import DIRECTIONS
-    from jaxreid.run import restore, run_config
+    from jaxreid.run import restore
+    from jaxreid.saved import run_config
 
     folder = str(options.run)
     parts, params, step = restore(run_config(folder), folder)
@@ -249,7 +250,8 @@ def hidden_in(parts: Any, shown, batch) -> list[list[tuple[np.ndarray, np.ndarra
 
 def attributes_of(parts: Any, shown: list[Shown]) -> np.ndarray:
     """i32[B, L], number of the attribute phrase that a token belongs to, -1 for none."""
-    from jaxreid.data.phrases import attribute_phrases, make_tagger
+    from jaxreid.data.attributes import attribute_phrases
+    from jaxreid.data.phrases import make_tagger
 
     text = parts.config.text
     captions = [one.caption for one in shown]

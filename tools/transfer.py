@@ -291,8 +291,9 @@ def evaluate(run: Run, data: DataSet, *, change: Mapping[str, Any]) -> dict[str,
       change: further fields of the section `data`.
     """
     from jaxreid import run as runs
+    from jaxreid.saved import run_config
 
-    config = runs.run_config(str(run.folder))
+    config = run_config(str(run.folder))
     config.data.update({**data._asdict(), **change})
     return runs.evaluate(config, str(run.folder))
 

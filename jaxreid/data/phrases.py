@@ -32,10 +32,6 @@ def _words(text: str) -> frozenset[str]:
 # so that "black and white backpack" is one phrase and "white shirt and black pants" are two.
 # The second alternative steps over adjectives without a noun: time stays linear in the words.
 _GRAMMAR = re.compile(r"(?P<phrase>(?:(?:J++C)*+J++)?+N++)|(?:J++C?)++|.")
-# CADA's attributes, "[adj][noun]": the same with an adjective at least.
-_ATTRIBUTE_GRAMMAR = re.compile(r"(?P<phrase>(?:J++C)*+J++N++)|(?:J++C?)++|.")
-# What the release of CADA masks, by their tag (models/cada.py, attr_mask).
-_ATTRIBUTE_TAGS = ("JJ", "NN", "NNS", "NNP", "NNPS")
 
 # Taggers disagree about these words, or take a colour for a noun; which words describe people is
 # known, so their tag is set. Tags of the other words are left to the tagger.
@@ -118,7 +114,7 @@ def noun_phrases(tagger: Tagger, caption: str, min_words: int = 2) -> list[tuple
       min_words: shorter phrases are left out. 2, because a phrase whose only word is masked has
         no context to predict it from; 1 gives single nouns too.
     """
-    return [(words[0][0], words[-1][1]) for words in _phrases(tagger, caption, min_words)]
+    return [(words[0][0], words[-1][1]) for words in find_phrases(tagger, caption, min_words)]
 
 
 def phrase_tags(tagger: Tagger, words: Sequence[str]) -> list[str]:
@@ -159,10 +155,17 @@ def _letter(tag: str) -> str:
     return "C" if tag == "CC" else "o"
 
 
-def _phrases(
+def find_phrases(
     tagger: Tagger, caption: str, min_words: int, grammar: re.Pattern = _GRAMMAR
 ) -> list[list[tuple[int, int]]]:
-    """The character spans of the words of each phrase."""
+    """Returns the character spans [start, end) of the words of each phrase.
+
+    Args:
+      tagger: from `make_tagger`.
+      caption: any text.
+      min_words: phrases of fewer words are left out.
+      grammar: over a letter a tag, J adjective, N noun, C conjunction; group `phrase` is a phrase.
+    """
     spans = word_spans(caption)
     tags = phrase_tags(tagger, [caption[start:end] for start, end in spans])
     return [
@@ -228,10 +231,10 @@ def encode_phrases(
     for i, encoding in enumerate(encode_texts(tokenizer, texts)):
         source = texts[i] if sources is None else sources[i]
         if source not in parsed:
-            parsed[source] = _phrases(tagger, source, min_words)
+            parsed[source] = find_phrases(tagger, source, min_words)
         phrases = parsed[source]
         if source != texts[i]:
-            phrases, cut = _carry_over(phrases, source, texts[i], i)
+            phrases, cut = carry_over(phrases, source, texts[i], i)
             lost["cut"] += cut
         found = _token_rows(phrases, encoding, max_phrase_tokens - 2)
         lost["long"] += len(phrases) - len(found)
@@ -262,94 +265,6 @@ def encode_phrases(
     }
 
 
-def attribute_phrases(
-    tokenizer: Tokenizer,
-    tagger: Tagger,
-    texts: Sequence[str],
-    max_tokens: int,
-    *,
-    sources: Sequence[str] | None = None,
-) -> np.ndarray:
-    """Returns which attribute phrase each token belongs to, for masking phrases as a whole.
-
-    An attribute is adjectives and the nouns after them, "black shoes", "long straight hair" (CADA,
-    Section III-C).
-
-    Args:
-      tokenizer: from `load_tokenizer`.
-      tagger: from `make_tagger`.
-      texts: captions as `encode` gets them.
-      max_tokens: L of `encode`.
-      sources: the captions before `clean`; see `encode_phrases`.
-
-    Returns:
-      i32[C, L], running number of the attribute in its caption, -1 on the other tokens. Attributes
-      that are not whole within the row are left out, and counted in the log.
-
-    Raises:
-      ValueError: a text is empty or not made from its source (names its index).
-    """
-    if sources is not None and len(sources) != len(texts):
-        raise ValueError(f"sources must be {len(texts)} captions, got {len(sources)}")
-    numbers = np.full((len(texts), max_tokens), -1, np.int32)
-    found, lost, none = 0, 0, 0
-    parsed = {}  # many data sets repeat captions
-    for i, encoding in enumerate(encode_texts(tokenizer, texts)):
-        source = texts[i] if sources is None else sources[i]
-        if source not in parsed:
-            parsed[source] = _phrases(tagger, source, 2, _ATTRIBUTE_GRAMMAR)
-        phrases, cut = parsed[source], 0
-        if source != texts[i]:
-            phrases, cut = _carry_over(phrases, source, texts[i], i)
-        starts = [start for start, _ in encoding.offsets]
-        kept = 0
-        for phrase in phrases:
-            first, end = (bisect_left(starts, at) for at in (phrase[0][0], phrase[-1][1]))
-            if first < end and end + 1 < max_tokens:  # [CLS] shifts by one, [SEP] stays last
-                numbers[i, first + 1 : end + 1] = kept
-                kept += 1
-        found, lost, none = found + kept, lost + cut + len(phrases) - kept, none + (kept == 0)
-    logging.info(
-        "%d attributes of %d captions (%s tagger); %d captions have none; left out: %d that are "
-        "cut with their caption",
-        found, len(texts), tagger.name, none, lost,
-    )  # fmt: skip
-    return numbers
-
-
-def attribute_pieces(
-    tokenizer: Tokenizer, tagger: Tagger, texts: Sequence[str], max_tokens: int
-) -> np.ndarray:
-    """Returns the tokens that the release of CADA masks, each with a number of its own.
-
-    The release (CADA@1087f33, models/cada.py, attr_mask) tags word pieces as if they were words
-    and masks adjectives and nouns one by one. [SEP], which it forgets to leave out, is masked too.
-
-    Args:
-      tokenizer: from `load_tokenizer`.
-      tagger: from `make_tagger`; its own tags count, without the rules of `phrase_tags`.
-      texts: captions as `encode` gets them.
-      max_tokens: L of `encode`.
-
-    Returns:
-      i32[C, L], running number in the caption, -1 on tokens that are never masked.
-    """
-    numbers = np.full((len(texts), max_tokens), -1, np.int32)
-    tagged = {}
-    for i, encoding in enumerate(encode_texts(tokenizer, texts)):
-        if texts[i] not in tagged:
-            tagged[texts[i]] = tagger.tag(encoding.tokens)
-        tags = tagged[texts[i]][: max_tokens - 2]
-        at = [j for j, tag in enumerate(tags, start=1) if tag in _ATTRIBUTE_TAGS]
-        at.append(len(tags) + 1)
-        numbers[i, at] = np.arange(len(at))
-    logging.info(
-        "%d of the tokens of %d captions are adjectives, nouns or [SEP] (%s tagger)",
-        (numbers >= 0).sum(), len(texts), tagger.name,
-    )  # fmt: skip
-    return numbers
-
-
 def _token_rows(
     phrases: list[list[tuple[int, int]]], encoding: tokenizers.Encoding, room: int
 ) -> list[tuple[int, list[int]]]:
@@ -368,7 +283,7 @@ def _token_rows(
     return rows
 
 
-def _carry_over(
+def carry_over(
     phrases: list[list[tuple[int, int]]], source: str, text: str, index: int
 ) -> tuple[list[list[tuple[int, int]]], int]:
     """The phrases of a caption as characters of the cleaned caption, and how many were cut off."""

@@ -6,13 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxreid.data.attributes import attribute_phrases, attribute_pieces
 from jaxreid.data.images import Augmentation, augment, read_augmentation, resize
-from jaxreid.data.phrases import (
-    attribute_phrases,
-    attribute_pieces,
-    encode_phrases,
-    make_tagger,
-)
+from jaxreid.data.phrases import encode_phrases, make_tagger
 from jaxreid.data.records import CaptionError
 from jaxreid.data.text import Tokenizer, clean, encode, load_tokenizer, word_ids
 from jaxreid.methods import Example, Record
@@ -21,7 +17,7 @@ from jaxreid.methods import Example, Record
 # (5th and 95th percentile over seven person data sets).
 KEPT_PHRASES = 12
 
-# What is masked together: an attribute "[adj][noun]", or one word piece; see `data.phrases`.
+# What is masked together: an attribute "[adj][noun]", or one word piece; see `data.attributes`.
 ATTRIBUTE_UNITS = ("phrase", "piece")
 
 

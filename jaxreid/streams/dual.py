@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxreid.methods import Batch, Features
 from jaxreid.models.clip import Clip, ImageTower, TextTower
 from jaxreid.models.projection import unit
-from jaxreid.streams.network import DTYPES
+from jaxreid.streams.network import image_fields, text_fields
 
 
 def make_clip(config, vocabulary: int, end_id: int) -> Clip:
@@ -19,34 +19,10 @@ def make_clip(config, vocabulary: int, end_id: int) -> Clip:
       vocabulary: V.
       end_id: id of the token that ends a text.
     """
-    m = config.model
-    dtype = DTYPES[m.dtype]
+    embedding = config.model.embedding
     return Clip(
-        vit=ImageTower(
-            image_size=tuple(config.image.size),
-            patch=m.vit.patch,
-            width=m.vit.width,
-            depth=m.vit.depth,
-            heads=m.vit.heads,
-            mlp=m.vit.mlp,
-            embedding=m.embedding,
-            drop_path=m.vit.drop_path,
-            dropout=m.vit.dropout,
-            init_std=m.init_std,
-            dtype=dtype,
-        ),
-        text=TextTower(
-            vocabulary=vocabulary,
-            max_positions=m.bert.max_positions,
-            width=m.bert.width,
-            depth=m.bert.text_depth,
-            heads=m.bert.heads,
-            mlp=m.bert.mlp,
-            embedding=m.embedding,
-            dropout=m.bert.dropout,
-            init_std=m.init_std,
-            dtype=dtype,
-        ),
+        vit=ImageTower(**image_fields(config), embedding=embedding),
+        text=TextTower(**text_fields(config, vocabulary), embedding=embedding),
         end_id=end_id,
     )
 

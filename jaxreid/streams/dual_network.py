@@ -12,7 +12,7 @@ from jaxreid.models.bert import MLMHead, image_keys
 from jaxreid.models.decoder import TextDecoder
 from jaxreid.models.dual_association import DualAssociation
 from jaxreid.models.vit import ViT
-from jaxreid.streams.network import DTYPES
+from jaxreid.streams.network import DTYPES, image_fields, text_fields
 
 DECODERS = ("shared", "separate")
 MATCH_TOKENS = ("cls", "enc")
@@ -52,33 +52,14 @@ def make_dual_association(config, vocabulary: int) -> DualAssociation:
 
     def decoder(causal: bool) -> TextDecoder:
         return TextDecoder(
-            vocabulary=vocabulary,
-            width=b.width,
-            depth=b.text_depth,
+            **text_fields(config, vocabulary),
             cross_depth=b.cross_depth,
-            heads=b.heads,
-            mlp=b.mlp,
-            max_positions=b.max_positions,
-            dropout=b.dropout,
             token_types=b.token_types,
             causal=causal,
-            init_std=m.init_std,
-            dtype=dtype,
         )
 
     return DualAssociation(
-        vit=ViT(
-            image_size=tuple(config.image.size),
-            patch=m.vit.patch,
-            width=m.vit.width,
-            depth=m.vit.depth,
-            heads=m.vit.heads,
-            mlp=m.vit.mlp,
-            drop_path=m.vit.drop_path,
-            dropout=m.vit.dropout,
-            init_std=m.init_std,
-            dtype=dtype,
-        ),
+        vit=ViT(**image_fields(config)),
         text=decoder(causal=False),
         mlm=MLMHead(b.width, vocabulary, m.init_std, dtype),
         embedding=m.embedding,

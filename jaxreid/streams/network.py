@@ -14,6 +14,26 @@ from jaxreid.models.vit import ViT, normalise
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
+def image_fields(config) -> dict[str, Any]:
+    """Fields that image encoders share, of the sections `image` and `model` of a config."""
+    m = config.model
+    names = ("patch", "width", "depth", "heads", "mlp", "drop_path", "dropout")
+    return {
+        "image_size": tuple(config.image.size), "init_std": m.init_std, "dtype": DTYPES[m.dtype],
+        **{name: m.vit[name] for name in names},
+    }  # fmt: skip
+
+
+def text_fields(config, vocabulary: int) -> dict[str, Any]:
+    """Fields that text encoders share, of the section `model` of a config."""
+    m = config.model
+    names = ("width", "heads", "mlp", "max_positions", "dropout")
+    return {
+        "vocabulary": vocabulary, "depth": m.bert.text_depth, "init_std": m.init_std,
+        "dtype": DTYPES[m.dtype], **{name: m.bert[name] for name in names},
+    }  # fmt: skip
+
+
 def make_align_fuse(config, vocabulary: int) -> AlignFuse:
     """Returns the network of the sections `image` and `model` of a config.
 
@@ -24,29 +44,8 @@ def make_align_fuse(config, vocabulary: int) -> AlignFuse:
     m = config.model
     dtype = DTYPES[m.dtype]
     return AlignFuse(
-        vit=ViT(
-            image_size=tuple(config.image.size),
-            patch=m.vit.patch,
-            width=m.vit.width,
-            depth=m.vit.depth,
-            heads=m.vit.heads,
-            mlp=m.vit.mlp,
-            drop_path=m.vit.drop_path,
-            dropout=m.vit.dropout,
-            init_std=m.init_std,
-            dtype=dtype,
-        ),
-        text=TextEncoder(
-            vocabulary=vocabulary,
-            width=m.bert.width,
-            depth=m.bert.text_depth,
-            heads=m.bert.heads,
-            mlp=m.bert.mlp,
-            max_positions=m.bert.max_positions,
-            dropout=m.bert.dropout,
-            init_std=m.init_std,
-            dtype=dtype,
-        ),
+        vit=ViT(**image_fields(config)),
+        text=TextEncoder(**text_fields(config, vocabulary)),
         cross=CrossEncoder(
             width=m.bert.width,
             depth=m.bert.cross_depth,

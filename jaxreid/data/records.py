@@ -30,10 +30,24 @@ class CaptionError(ValueError):
         return f"caption {self.number} {self.problem}"
 
 
+class Triplets(NamedTuple):
+    """T composed queries over the images of a split: a reference image, and words for another.
+
+    The words say what the person of the reference image wears where it is to be found. Every image
+    of the gallery whose person_id is instance_id is a right answer.
+    """
+
+    reference: np.ndarray  # i32[T], position in the split
+    target: np.ndarray  # i32[T], position of an image to be found; -1 where only its id is known
+    instance_id: np.ndarray  # i32[T], person_id of the images to be found
+    words: tuple[str, ...]
+
+
 class Split(NamedTuple):
     """One split: n images in a fixed order, each with a person and its captions.
 
-    images[i] decodes image i only when asked, so a split of any size opens at once.
+    images[i] decodes image i only when asked, so a split of any size opens at once. In a split with
+    triplets a person in another outfit is another person_id, and -1 is a person nobody asks for.
     """
 
     data_set: str  # name of the builder, e.g. "cuhk_pedes"
@@ -41,7 +55,9 @@ class Split(NamedTuple):
     images: Sequence[np.ndarray]  # images[i] is u8[h, w, 3], RGB, the size of the file
     files: tuple[str, ...]  # path of each image relative to the image folder
     person_id: np.ndarray  # i32[n], as published (0- or 1-based)
-    captions: tuple[tuple[str, ...], ...]  # captions[i] are those of image i, at least one
+    captions: tuple[tuple[str, ...], ...]  # captions[i] are those of image i
+    triplets: Triplets | None = None
+    gallery: np.ndarray | None = None  # i32[G], positions of the images that are ranked; None: all
 
 
 def caption_pairs(split: Split) -> np.ndarray:

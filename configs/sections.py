@@ -143,6 +143,8 @@ def optimiser(learning_rate: float) -> ConfigDict:
         epsilon=1e-8,
         clip_norm=0.0,  # 0 = no clipping
         accumulate=1,  # batches per optimiser step
+        # A pattern for each stage: the parameters that it changes; () = all in every stage.
+        trained=(),
         # (pattern, factor on the rate, weight decay); the first that matches a name counts.
         groups=(
             (r"temperature", 1.0, 0.0),

@@ -148,6 +148,12 @@ def _check_optim(optim: ConfigDict, train: ConfigDict) -> None:
         f"in [0, {shortest}), shorter than each stage of train.epochs")  # fmt: skip
     for name in ("beta1", "beta2"):
         _share(f"optim.{name}", optim[name])
+    trained, stages = optim.trained, len(train.epochs)
+    _is("optim.trained", trained, isinstance(trained, tuple | list) and len(trained) in (0, stages)
+        and all(isinstance(pattern, str) for pattern in trained),
+        f"() or a pattern for each of the {stages} stages of train.epochs")  # fmt: skip
+    for pattern in trained:
+        _is_pattern("optim.trained", pattern)
     _is("optim.epsilon", optim.epsilon, 0 < optim.epsilon < math.inf, "> 0")
     for group in optim.groups or [()]:  # none at all is as wrong as one that is no group
         whole = isinstance(group, tuple | list) and len(group) in (3, 4)
@@ -156,12 +162,7 @@ def _check_optim(optim: ConfigDict, train: ConfigDict) -> None:
             "groups of (pattern, factor on the rate >= 0, weight decay >= 0)")  # fmt: skip
         if len(group) == 4:
             _one_of("optim.groups: the kind of decay", group[3], KINDS)
-        try:
-            re.compile(group[0])
-        except re.error as error:
-            raise ValueError(
-                f"config.optim.groups: pattern {group[0]!r} is no regular expression: {error}"
-            ) from error
+        _is_pattern("optim.groups", group[0])
 
 
 def _check_eval(evaluation: ConfigDict, devices: int) -> None:
@@ -207,6 +208,16 @@ def _is(field: str, value: Any, holds: bool, allowed: str) -> None:
     """Refuses a value for which a rule does not hold."""
     if not holds:
         raise ValueError(f"config.{field} must be {allowed}, got {value!r}")
+
+
+def _is_pattern(field: str, value: str) -> None:
+    """Refuses what is no regular expression."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(
+            f"config.{field}: pattern {value!r} is no regular expression: {error}"
+        ) from error
 
 
 def _positive(section: str, values: ConfigDict, *names: str) -> None:

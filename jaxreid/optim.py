@@ -102,39 +102,38 @@ def assign_groups(params: Any, groups: tuple[Group, ...]) -> Any:
     Raises:
       ValueError: a parameter that no pattern covers, or a pattern that covers no parameter.
     """
-    used = set()
-
-    def assign(path, _):
-        name = parameter_name(path)
-        for i, group in enumerate(groups):
-            if re.fullmatch(group.pattern, name):
-                used.add(i)
-                return group
-        raise ValueError(
-            f"optim.groups: no pattern covers parameter {name!r}; "
-            f"patterns are {', '.join(repr(group.pattern) for group in groups)}"
-        )
-
-    tree = jax.tree_util.tree_map_with_path(assign, params)
-    for i, group in enumerate(groups):
-        if i not in used:
+    tree = _assigned(params, groups)
+    used = set(jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, Group)))
+    for group in groups:
+        if group not in used:
             raise ValueError(f"optim.groups: pattern {group.pattern!r} covers no parameter")
     return tree
 
 
 def adamw(
-    adam: Adam, groups: tuple[Group, ...], rate: Callable[[jax.Array], jax.Array]
+    adam: Adam,
+    groups: tuple[Group, ...],
+    rate: Callable[[jax.Array], jax.Array],
+    trained: str = ".*",
 ) -> optax.GradientTransformation:
     """Returns AdamW whose rate and decay depend on the name of a parameter.
 
         p <- p - rate(t) * group.rate * (adam(g) + group.decay * p)      of the kind "adamw"
         p <- p - rate(t) * group.rate * adam(g + group.decay * p)        of the kind "adam"
 
-    where g is clipped already.
+    where g is clipped already. What is not trained, or in a group of rate 0, stays as it is, takes
+    no memory here and does not count in the norm that is clipped.
+
+    Args:
+      adam: the constants.
+      groups: see `assign_groups`.
+      rate: of the optimiser step.
+      trained: pattern of the names of the parameters that change; all others stay.
 
     Raises:
       ValueError: a kind that is not known.
-      ValueError: at init, if the groups do not cover the parameters (see `assign_groups`).
+      ValueError: at init, if the groups do not cover the parameters (see `assign_groups`), or no
+        parameter is trained.
     """
 
     for group in groups:
@@ -144,12 +143,11 @@ def adamw(
             )
 
     def init(params):
-        assign_groups(params, groups)
         return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
 
     def update(updates, state, params):
         now = rate(state.count)
-        assigned = assign_groups(params, groups)
+        assigned = _assigned(params, groups)
         updates = jax.tree.map(
             lambda u, p, group: -now * group.rate * (u + _decay(group, "adamw") * p),
             updates,
@@ -169,15 +167,62 @@ def adamw(
         parts.insert(0, optax.clip_by_global_norm(adam.clip_norm))
     chain = optax.chain(*parts)
     if adam.accumulate > 1:
-        return optax.MultiSteps(chain, adam.accumulate).gradient_transformation()
-    return chain
+        chain = optax.MultiSteps(chain, adam.accumulate).gradient_transformation()
+    return _of_trained(chain, groups, trained)
+
+
+def _of_trained(
+    chain: optax.GradientTransformation, groups: tuple[Group, ...], trained: str
+) -> optax.GradientTransformation:
+    """The chain for what is trained; nothing else changes."""
+
+    def is_trained(params):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, group: group.rate > 0 and bool(re.fullmatch(trained, parameter_name(path))),
+            _assigned(params, groups),
+            is_leaf=lambda x: isinstance(x, Group),
+        )
+
+    def partitioned(params):
+        labels = jax.tree.map(lambda yes: "trained" if yes else "still", is_trained(params))
+        return optax.partition({"trained": chain, "still": optax.set_to_zero()}, labels)
+
+    def init(params):
+        assign_groups(params, groups)
+        chosen = jax.tree.leaves(is_trained(params))
+        if not any(chosen):
+            raise ValueError(f"optim.trained: {trained!r} matches no parameter of a rate above 0")
+        # What holds for all needs no entry more in the state that checkpoints hold.
+        return chain.init(params) if all(chosen) else partitioned(params).init(params)
+
+    def update(updates, state, params):
+        everything = all(jax.tree.leaves(is_trained(params)))
+        return (chain if everything else partitioned(params)).update(updates, state, params)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _assigned(params: Any, groups: tuple[Group, ...]) -> Any:
+    """The tree of params with the group of each leaf."""
+
+    def assign(path, _):
+        name = parameter_name(path)
+        for group in groups:
+            if re.fullmatch(group.pattern, name):
+                return group
+        raise ValueError(
+            f"optim.groups: no pattern covers parameter {name!r}; "
+            f"patterns are {', '.join(repr(group.pattern) for group in groups)}"
+        )
+
+    return jax.tree_util.tree_map_with_path(assign, params)
 
 
 def _l2(groups: tuple[Group, ...]) -> optax.GradientTransformation:
     """Adds the decay of groups of the kind "adam" to the gradient."""
 
     def update(updates, state, params):
-        assigned = assign_groups(params, groups)
+        assigned = _assigned(params, groups)
         added = jax.tree.map(
             lambda g, p, group: g + _decay(group, "adam") * p, updates, params, assigned
         )

@@ -65,16 +65,18 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     # What would stop the run at its end stops it here.
     _check_ranked(parts, "val", config.eval.top_k if config.eval.rerank_val else 0)
     _check_ranked(parts, "test", config.eval.top_k)
-    plan, first_tx = _plan(config, method, mesh)
+    plan, optimisers = _plan(config, method, mesh)
     start = _start(config)
     checkpoints = _checkpoints(config, workdir)
     step = checkpoints.latest() or 0
     if step:
-        shapes = jax.eval_shape(partial(init_state, method, first_tx), jax.random.key(config.seed))
+        # A stage begins with a fresh optimiser: what was saved at its start is of the one before.
+        tx = next(tx for tx, stage in zip(optimisers, plan.stages, strict=True) if step <= stage.end)
+        shapes = jax.eval_shape(partial(init_state, method, tx), jax.random.key(config.seed))
         state, position = checkpoints.restore(step, _on_mesh(shapes, mesh))
         logging.info("going on from step %d of %d", step, plan.stages[-1].end)
     else:
-        state, position = init_on_mesh(method, first_tx, mesh, config.seed, start), None
+        state, position = init_on_mesh(method, optimisers[0], mesh, config.seed, start), None
     count = sum(x.size for x in jax.tree.leaves(state.params))
     logging.info("%s: %.2f M parameters, %d steps", config.method, count / 1e6, plan.stages[-1].end)
 
@@ -168,19 +170,19 @@ def _checkpoints(config: ConfigDict, workdir: str, *, read_only: bool = False) -
     )
 
 
-def _plan(config: ConfigDict, method: Method, mesh: Mesh) -> tuple[Plan, Any]:
-    """The stages of a run in steps, and the optimiser of the first."""
+def _plan(config: ConfigDict, method: Method, mesh: Mesh) -> tuple[Plan, list]:
+    """The stages of a run in steps, and the optimiser of each."""
     o, per_epoch = config.optim, config.train.steps_per_epoch
     schedule = optim.Schedule(
         o.learning_rate, o.min_learning_rate, o.warmup_learning_rate, o.warmup_epochs, o.period
     )
     adam = optim.Adam(o.beta1, o.beta2, o.epsilon, o.clip_norm, o.accumulate)
     groups = tuple(optim.Group(*group) for group in o.groups)
-    stages, start, first_tx = [], 0, None
+    stages, start, optimisers = [], 0, []
     for number, epochs in enumerate(config.train.epochs):
         rate = optim.learning_rate(schedule, epochs, max(per_epoch // o.accumulate, 1))
-        tx = optim.adamw(adam, groups, rate)
-        first_tx = tx if first_tx is None else first_tx
+        tx = optim.adamw(adam, groups, rate, o.trained[number] if o.trained else ".*")
+        optimisers.append(tx)
         step = jit_train_step(method, tx, mesh, number)
         end = start + max(round(epochs * per_epoch), 1)
         stages.append(
@@ -202,7 +204,7 @@ def _plan(config: ConfigDict, method: Method, mesh: Mesh) -> tuple[Plan, Any]:
         peak_flops=peak_flops(jax.devices()),
         stop=stages[last - 1].end if 0 < last < len(stages) else None,
     )
-    return plan, first_tx
+    return plan, optimisers
 
 
 def _start(config: ConfigDict) -> Callable[[Any], Any] | None:

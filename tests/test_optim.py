@@ -115,6 +115,27 @@ def test_a_rate_of_zero_freezes_a_group():
     assert (after["body/kernel"] != before["body/kernel"]).all()
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_a_stage_does_not_train_stays_and_counts_in_no_norm(accumulate):
+    params, gradient = parameters(), parameters(1)
+    huge = gradient | {"head": jax.tree.map(lambda g: g * 1e6, gradient["head"])}
+    adam = ADAM._replace(clip_norm=1.5, accumulate=accumulate)
+    tx = adamw(adam, GROUPS, rate, trained="body/.*")
+    before, after = named(params), run(tx, params, [huge] * accumulate)
+    alone = run(adamw(adam, GROUPS[2:], rate), {"body": params["body"]}, [
+        {"body": gradient["body"]}] * accumulate)  # fmt: skip
+    for name, value in after.items():
+        expected = alone[name] if name.startswith("body/") else before[name]
+        np.testing.assert_allclose(value, expected, rtol=1e-7, err_msg=name)
+    assert not any("head" in str(path) for path, _ in jax.tree_util.tree_leaves_with_path(
+        tx.init(params)))  # fmt: skip
+
+
+def test_a_stage_that_trains_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"optim\.trained: 'neck' matches no parameter"):
+        adamw(ADAM, GROUPS, rate, trained="neck").init(parameters())
+
+
 def test_the_first_pattern_that_matches_the_whole_name_counts():
     groups = (Group(r"head", 7.0, 0.0), *GROUPS)
     with pytest.raises(ValueError, match="'head' covers no parameter"):

@@ -31,6 +31,8 @@ DATA_SETS = (*_PUBLISHED, *_RENDERED)
 SPLITS = ("train", "val", "test")
 # Rendered people in their second outfit, the targets of composed queries.
 CHANGED_SPLITS = ("train_changed", "val_changed", "test_changed")
+# Somebody else in both outfits of each of those, who is no answer to them.
+TWIN_SPLITS = ("val_twins", "test_twins")
 
 
 def open_split(
@@ -52,7 +54,7 @@ def open_split(
 
     Args:
       name: one of DATA_SETS.
-      split: one of SPLITS; of a rendered data set also of CHANGED_SPLITS.
+      split: one of SPLITS; of a rendered data set also of CHANGED_SPLITS and TWIN_SPLITS.
       data_dir: folder of prepared data.
       manual_dir: published folder of the data set or its parent. None: take what was prepared
         with these options before. Data sets that are rendered here have none.
@@ -68,7 +70,7 @@ def open_split(
     """
     if name not in DATA_SETS:
         raise ValueError(_unknown("data set", name, DATA_SETS))
-    splits = (*SPLITS, *CHANGED_SPLITS) if name in _RENDERED else SPLITS
+    splits = (*SPLITS, *CHANGED_SPLITS, *TWIN_SPLITS) if name in _RENDERED else SPLITS
     if split not in splits:
         raise ValueError(_unknown("split", split, splits))
     if caption_limit is not None and caption_limit < 1:
@@ -86,7 +88,7 @@ def open_split(
                 f"{name} is rendered: manual_dir, allow_partial and val_people must be "
                 f"None, False and 0, got {manual_dir}, {allow_partial} and {val_people}"
             )
-        directory = _prepare_rendered(name, data_dir, variant)
+        directory = rendered_folder(name, data_dir, variant)
     return _read(name, split, directory, caption_limit)
 
 
@@ -200,8 +202,17 @@ def _prepared(name: str, data_dir: Path, options: str, version: str) -> Path:
     return found[0]
 
 
-def _prepare_rendered(name: str, data_dir: Path, variant: str | None) -> Path:
-    """Folder of prepared data of a data set rendered here."""
+def rendered_folder(name: str, data_dir: Path, variant: str | None) -> Path:
+    """Returns the folder of prepared data of a data set rendered here, rendering it if needed.
+
+    Args:
+      name: of the rendered data set.
+      data_dir: folder of prepared data, absolute.
+      variant: builder config; None is the default.
+
+    Raises:
+      ValueError: there is no such variant.
+    """
     _, builder_class = _load(_RENDERED[name])
     configs = {config.name: config for config in builder_class.BUILDER_CONFIGS}
     if variant is None:

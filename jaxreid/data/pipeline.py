@@ -12,10 +12,12 @@ from absl import flags
 from jaxreid.data.batches import EvalBatches, Records, TrainBatches, Transform
 from jaxreid.data.order import by_person, shuffled, steps_per_epoch
 from jaxreid.data.prefetch import device_batches
-from jaxreid.data.sources import Captions, Images, Pairs
+from jaxreid.data.sources import Captions, ComposedPairs, ComposedQueries, Images, Pairs
 
 __all__ = [
     "Captions",
+    "ComposedPairs",
+    "ComposedQueries",
     "Images",
     "Pairs",
     "TrainIterator",
@@ -118,7 +120,7 @@ def train_iterator(
     imports light. Workers never touch an accelerator. Start-up takes seconds.
 
     Args:
-      source: records; Pairs if images_per_person is set.
+      source: records; Pairs or ComposedPairs if images_per_person is set.
       transform: (record, rng) -> example, arrays of equal shape in every example.
       batch_size: global, a multiple of process_count.
       seed: >= 0, equal in all processes.

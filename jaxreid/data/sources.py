@@ -1,11 +1,11 @@
-"""What a split offers to read: (image, caption) pairs to train on, images, captions."""
+"""What a split offers to read: pairs and triplets to train on, gallery images, queries."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from jaxreid.data.records import Split, caption_pairs
+from jaxreid.data.records import Split, Triplets, caption_pairs
 
 
 class Pairs:
@@ -22,11 +22,8 @@ class Pairs:
         """Args: texts, arrays with one row per `caption_pairs(split)`, from Method.tokenize."""
         self.split = split
         self.image_id, self._number = caption_pairs(split).T
-        self._texts = _check_texts(split, texts, len(self.image_id))
-        published = split.person_id[self.image_id]
-        ids, first, inverse = np.unique(published, return_index=True, return_inverse=True)
-        self.people = len(ids)
-        self.person_id = np.argsort(np.argsort(first)).astype(np.int32)[inverse]  # i32[C]
+        self._texts = _check_texts(split, texts, len(self.image_id), "captions")
+        self.person_id, self.people = _from_0(split.person_id[self.image_id])
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -44,20 +41,64 @@ class Pairs:
         }
 
 
+class ComposedPairs:
+    """Training records of composed queries, one per triplet whose target is known.
+
+    A record is {"image": u8[h, w, 3] of the target, "reference": u8[h, w, 3], "text": {key: row},
+    "caption": the words, "person_id": i32, "image_id": i32 (place of the target in the split),
+    "file": str of the target, "index": i32 (place in the pairs)}.
+
+    person_id is the instance, counted from 0 in the order of first appearance, without gaps.
+    """
+
+    def __init__(self, split: Split, texts: Mapping[str, np.ndarray]):
+        """Args: texts, arrays with one row per triplet of the split, from Method.tokenize."""
+        triplets = _triplets(split)
+        self.split = split
+        self._texts = _check_texts(split, texts, len(triplets.words), "triplets")
+        self._triplet = np.flatnonzero(triplets.target >= 0)
+        self.image_id = triplets.target[self._triplet].astype(np.int32)
+        self.person_id, self.people = _from_0(triplets.instance_id[self._triplet])
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        triplet, image_id = self._triplet[index], self.image_id[index]
+        return {
+            "image": _read(self.split, image_id),
+            "reference": _read(self.split, self.split.triplets.reference[triplet]),
+            "text": {key: rows[triplet] for key, rows in self._texts.items()},
+            "caption": self.split.triplets.words[triplet],
+            "person_id": self.person_id[index],
+            "image_id": image_id,
+            "file": self.split.files[image_id],
+            "index": np.int32(index),
+        }
+
+
 class Images:
-    """Gallery records, one per image: {"image", "image_id", "file", "index"}."""
+    """Gallery records, one per ranked image: {"image", "image_id", "file", "index"}.
+
+    image_id i32[G] has the places in the split: `split.gallery`, or all of them without one.
+    """
 
     def __init__(self, split: Split):
         self.split = split
+        if split.gallery is None:
+            self.image_id = np.arange(len(split.images), dtype=np.int32)
+        else:
+            self.image_id = split.gallery.astype(np.int32)
 
     def __len__(self) -> int:
-        return len(self.split.images)
+        return len(self.image_id)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        image_id = self.image_id[index]
         return {
-            "image": _read(self.split, index),
-            "image_id": np.int32(index),
-            "file": self.split.files[index],
+            "image": _read(self.split, image_id),
+            "image_id": image_id,
+            "file": self.split.files[image_id],
             "index": np.int32(index),
         }
 
@@ -69,7 +110,7 @@ class Captions:
         """Args: texts, arrays with one row per `caption_pairs(split)`, from Method.tokenize."""
         self.split = split
         self.image_id, self._number = caption_pairs(split).T
-        self._texts = _check_texts(split, texts, len(self.image_id))
+        self._texts = _check_texts(split, texts, len(self.image_id), "captions")
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -85,6 +126,34 @@ class Captions:
         }
 
 
+class ComposedQueries:
+    """Queries, one per triplet: {"reference", "text", "caption", "image_id", "file", "index"}.
+
+    image_id and file are those of the reference image.
+    """
+
+    def __init__(self, split: Split, texts: Mapping[str, np.ndarray]):
+        """Args: texts, arrays with one row per triplet of the split, from Method.tokenize."""
+        triplets = _triplets(split)
+        self.split = split
+        self.image_id = triplets.reference.astype(np.int32)
+        self._texts = _check_texts(split, texts, len(triplets.words), "triplets")
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image_id = self.image_id[index]
+        return {
+            "reference": _read(self.split, image_id),
+            "text": {key: rows[index] for key, rows in self._texts.items()},
+            "caption": self.split.triplets.words[index],
+            "image_id": image_id,
+            "file": self.split.files[image_id],
+            "index": np.int32(index),
+        }
+
+
 def _read(split: Split, image_id: int) -> np.ndarray:
     """One image; what fails names its file."""
     try:
@@ -94,14 +163,30 @@ def _read(split: Split, image_id: int) -> np.ndarray:
         raise
 
 
+def _triplets(split: Split) -> Triplets:
+    """The triplets of a split that must have some."""
+    if split.triplets is None:
+        raise ValueError(
+            f"{split.data_set} {split.split} has no triplets; open it with "
+            "jaxreid.data.composed.open_composed"
+        )
+    return split.triplets
+
+
+def _from_0(ids: np.ndarray) -> tuple[np.ndarray, int]:
+    """i32[n] ids counted from 0 in the order of first appearance, and how many there are."""
+    unique, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first)).astype(np.int32)[inverse], len(unique)
+
+
 def _check_texts(
-    split: Split, texts: Mapping[str, np.ndarray], captions: int
+    split: Split, texts: Mapping[str, np.ndarray], number: int, of: str
 ) -> Mapping[str, np.ndarray]:
-    """Refuses arrays that do not have one row per caption."""
+    """Refuses arrays that do not have one row per caption or per triplet."""
     for key, rows in texts.items():
-        if len(rows) != captions:
+        if len(rows) != number:
             raise ValueError(
-                f"texts[{key!r}] must have one row for each of the {captions} captions of "
+                f"texts[{key!r}] must have one row for each of the {number} {of} of "
                 f"{split.data_set} {split.split}, got {len(rows)}"
             )
     return texts

@@ -18,7 +18,8 @@ _DESCRIPTION = """\
 Drawn people before drawn scenes, for language-based person retrieval. Every person is seen from
 four sides by four of seven cameras, with two captions and a dialogue an image, which tell only what
 the image shows. Many people have look-alikes. A share of the people is there in a second outfit,
-too (splits "<split>_changed"), with composed triplets in triplets_<split>.json.
+too (splits "<split>_changed"), with composed triplets in triplets_<split>.json. In val and test
+each of those has a twin, another body in the same two outfits (splits "<split>_twins").
 """
 _CITATION = "@misc{jaxreid, title={jaxreid: language-based person retrieval in JAX}}"
 _AS_JSON = ("attributes", "visible", "dialogue")
@@ -31,7 +32,8 @@ class SynthpedesConfig(tfds.core.BuilderConfig):
     Attributes:
       train, val, test: people of the splits; each has four images.
       height, width: pixels of an image.
-      changed: share of the people that are rendered in a second outfit as well.
+      changed: share of the people that are rendered in a second outfit as well, and in val and
+        test have a twin.
       seed: of everything; equal configs give equal bytes.
     """
 
@@ -48,11 +50,15 @@ class Synthpedes(tfds.core.GeneratorBasedBuilder):
     """The embedded data set of drawn people."""
 
     name = "synthpedes"
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     BUILDER_CONFIGS = [  # noqa: RUF012, the first one is TFDS's default
         SynthpedesConfig(
             name="default", train=1_000, val=100, test=200, height=128, width=64,
             description="1,000 people to train on, minutes on a laptop.",
+        ),
+        SynthpedesConfig(
+            name="composed", train=1_000, val=100, test=200, height=128, width=64, changed=1.0,
+            description="The default's people, all of them in two outfits: for composed queries.",
         ),
         SynthpedesConfig(
             name="large", train=20_000, val=500, test=1_000, height=384, width=128,

@@ -15,14 +15,17 @@ from jaxreid.data.synthpedes.attributes import VIEWS
 from jaxreid.data.synthpedes.camera import CAMERAS
 from jaxreid.data.synthpedes.captions import captions
 from jaxreid.data.synthpedes.dialogue import dialogue
-from jaxreid.data.synthpedes.population import sample_population, split_population
+from jaxreid.data.synthpedes.population import look, sample_population, split_population
 from jaxreid.data.synthpedes.render import render
 from jaxreid.data.synthpedes.triplets import change_outfit, edit_caption, triplet
+from jaxreid.data.synthpedes.twins import twin
 from jaxreid.data.synthpedes.visibility import visible
 
 JPEG_QUALITY = 95  # the losses of the camera are in the pixels already
 # What chance is needed for, so that each use has numbers of its own.
-_POPULATION, _SPLITS, _CAMERAS, _OUTFIT, _PIXELS, _CAPTIONS, _DIALOGUE, _TRIPLETS = range(8)
+_POPULATION, _SPLITS, _CAMERAS, _OUTFIT, _PIXELS, _CAPTIONS, _DIALOGUE, _TRIPLETS, _TWIN = range(9)
+TWIN_SPLITS = ("val", "test")  # where the people with a second outfit have twins
+_TWIN_OUTFITS = ("first", "second")  # those of "<split>" and of "<split>_changed", in file names
 
 
 class Picture(NamedTuple):
@@ -36,13 +39,15 @@ class Picture(NamedTuple):
     view: str
     camera: int
     file: str  # "train/00017_left.jpg"
+    shades: int  # whose own shades of the named colours; a twin's are those of the person
 
 
 def plan(seed: int, people: Mapping[str, int], changed: float) -> dict[str, list[Picture]]:
     """Returns the pictures of each split, four a person, from all sides and by four cameras.
 
     Besides the splits of `people` there is "<split>_changed" for each: the same ids in another
-    outfit, of a share of the people.
+    outfit, of a share of the people. Each of those has a twin in "<split>_twins" for TWIN_SPLITS:
+    somebody else with an id of its own, from the number of people on, in both outfits.
 
     Args:
       seed: >= 0, of everything.
@@ -56,20 +61,30 @@ def plan(seed: int, people: Mapping[str, int], changed: float) -> dict[str, list
         raise ValueError(f"changed must be in [0, 1], got {changed}")
     population = sample_population(_rng(seed, _POPULATION), sum(people.values()))
     members = split_population(_rng(seed, _SPLITS), population.family, dict(people))
-    total = sum(people.values())
+    total = len(population.people)
     pictures: dict[str, list[Picture]] = {}
     person_id = 0
     for split, indices in members.items():
-        pictures[split], pictures[f"{split}_changed"] = [], []
-        for index in indices:
-            person, family = population.people[index], int(population.family[index])
-            pictures[split] += _four_sides(seed, split, person_id, family, person, person_id)
-            rng = _rng(seed, _OUTFIT, person_id)
-            if rng.random() < changed:
-                pictures[f"{split}_changed"] += _four_sides(
-                    seed, f"{split}_changed", person_id, family, change_outfit(person, rng),
-                    total + person_id,
-                )  # fmt: skip
+        wardrobes = [
+            _outfits(seed, person_id + i, population.people[index], changed)
+            for i, index in enumerate(indices)
+        ]
+        looks = {look(person) for outfits in wardrobes for person in outfits}
+        with_twins = split in TWIN_SPLITS
+        pictures |= {split: [], f"{split}_changed": []}
+        pictures |= {f"{split}_twins": []} if with_twins else {}
+        for index, outfits in zip(indices, wardrobes, strict=True):
+            wearer = _Wearer(seed, person_id, int(population.family[index]), person_id)
+            for part, person in zip((split, f"{split}_changed"), outfits, strict=False):
+                number = person_id if part == split else total + person_id
+                pictures[part] += _four_sides(wearer, person, number, f"{part}/{person_id:05d}")
+            if with_twins and len(outfits) > 1:
+                wearer = wearer._replace(person_id=total + person_id)
+                twins = twin(outfits, looks, _rng(seed, _TWIN, person_id))
+                for i, person in enumerate(twins):
+                    stem = f"{split}_twins/{wearer.person_id:05d}_{_TWIN_OUTFITS[i]}"
+                    number = (2 + i) * total + person_id
+                    pictures[f"{split}_twins"] += _four_sides(wearer, person, number, stem)
             person_id += 1
     return pictures
 
@@ -79,7 +94,7 @@ def make_record(picture: Picture, height: int, width: int) -> dict[str, Any]:
     person, view = picture.person, picture.view
     pixels = render(
         person,
-        picture.seed * 1_000_003 + picture.person_id,
+        picture.seed * 1_000_003 + picture.shades,
         view,
         picture.camera,
         _rng(picture.seed, _PIXELS, picture.image_id),
@@ -140,21 +155,34 @@ def make_triplets(originals: list[Picture], changed: list[Picture]) -> list[dict
     return triplets
 
 
-def _four_sides(
-    seed: int, split: str, person_id: int, family: int, person: dict[str, str], outfit: int
-) -> list[Picture]:
+class _Wearer(NamedTuple):
+    """What the pictures of a person in any outfit have in common, as in Picture."""
+
+    seed: int
+    person_id: int
+    family: int
+    shades: int
+
+
+def _outfits(
+    seed: int, person_id: int, person: dict[str, str], changed: float
+) -> tuple[dict[str, str], ...]:
+    """A person as it is and, with probability `changed`, in a second outfit."""
+    rng = _rng(seed, _OUTFIT, person_id)
+    return (person, change_outfit(person, rng)) if rng.random() < changed else (person,)
+
+
+def _four_sides(wearer: _Wearer, person: dict[str, str], outfit: int, stem: str) -> list[Picture]:
     """The pictures of a person in one outfit; `outfit` numbers people and outfits."""
-    cameras = _rng(seed, _CAMERAS, outfit).permutation(len(CAMERAS))
+    cameras = _rng(wearer.seed, _CAMERAS, outfit).permutation(len(CAMERAS))
     return [
         Picture(
-            seed=seed,
+            **wearer._asdict(),
             image_id=len(VIEWS) * outfit + i,
-            person_id=person_id,
-            family=family,
             person=person,
             view=view,
             camera=int(cameras[i]),
-            file=f"{split}/{person_id:05d}_{view}.jpg",
+            file=f"{stem}_{view}.jpg",
         )
         for i, view in enumerate(VIEWS)
     ]

@@ -22,6 +22,11 @@ def data(name: str, variant: str) -> ConfigDict:
         allow_partial=False,  # go on where counts differ from the published ones
         caption_limit=0,  # captions of an image to use; 0 = all, 2 = the first two
         val_people=0,  # of icfg_pedes, which has no val split: people of train held out as val
+        # Of methods that search by a photo plus words: a file of triplets over the images of a
+        # captioned data set; "" makes queries of its captions.
+        triplets="",
+        test_name="",  # data set whose test split is ranked, where it is another one
+        test_manual_dir="",
         images_per_person=0,  # k > 0: batches of B/k people with k pairs each
         workers=0,  # processes that read and augment; 0 = threads
     ))  # fmt: skip

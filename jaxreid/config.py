@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 
 # The words that fields may have, stated where nothing heavy is imported. The modules that give
 # them their meaning have the same lists.
-DATA_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid", "synthpedes")
+DATA_SETS = (
+    "cuhk_pedes", "icfg_pedes", "rstpreid", "itcpr", "tgcpr", "syncpr", "synthpedes",
+)  # fmt: skip
 DTYPES = ("float32", "bfloat16")
 PERIODS = ("step", "epoch")
 KINDS = ("adamw", "adam")
@@ -70,9 +72,13 @@ def _check_data(data: ConfigDict) -> None:
     else:
         _is("data.variant", data.variant, not data.variant,
             f"'' for {data.name}: synthpedes alone has variants")  # fmt: skip
-    manual = data.manual_dir
-    if manual and not os.path.isdir(os.path.expanduser(manual)):
-        raise FileNotFoundError(f"config.data.manual_dir: no such folder: {manual}")
+    _one_of("data.test_name", data.test_name, ("", *DATA_SETS))
+    for name in ("manual_dir", "test_manual_dir"):
+        folder = data[name]
+        if folder and not os.path.isdir(os.path.expanduser(folder)):
+            raise FileNotFoundError(f"config.data.{name}: no such folder: {folder}")
+    if data.triplets and not os.path.isfile(os.path.expanduser(data.triplets)):
+        raise FileNotFoundError(f"config.data.triplets: no such file: {data.triplets}")
 
 
 def _check_image(image: ConfigDict, patch: int) -> None:

@@ -177,10 +177,11 @@ def _of_trained(
     """The chain for what is trained; nothing else changes."""
 
     def is_trained(params):
+        def moves(path, group):
+            return group.rate > 0 and bool(re.fullmatch(trained, parameter_name(path)))
+
         return jax.tree_util.tree_map_with_path(
-            lambda path, group: group.rate > 0 and bool(re.fullmatch(trained, parameter_name(path))),
-            _assigned(params, groups),
-            is_leaf=lambda x: isinstance(x, Group),
+            moves, _assigned(params, groups), is_leaf=lambda x: isinstance(x, Group)
         )
 
     def partitioned(params):

@@ -17,8 +17,18 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxreid.data import pipeline
+from jaxreid.data.batches import Records
+from jaxreid.data.composed import open_composed
 from jaxreid.data.dataset import open_split
-from jaxreid.data.records import AnnotationError, CaptionError, Split, caption_pairs
+from jaxreid.data.queries import (
+    KINDS,
+    Queries,
+    read_queries,
+    tokenize_words,
+    training_records,
+    words_of,
+)
+from jaxreid.data.records import Split
 from jaxreid.data.text import read_json, train_tokenizer, write_once
 from jaxreid.mesh import make_mesh
 from jaxreid.methods import Method
@@ -42,7 +52,8 @@ class Parts(NamedTuple):
     method: Method
     mesh: Mesh
     split: Callable[[str], Split]  # by name; opened once
-    texts: Callable[[str], dict[str, np.ndarray]]  # of a split, from `Method.tokenize`; made once
+    queries: Callable[[str], Queries]  # of a split; tokenized once
+    training: Callable[[], Records]  # of the train split
 
 
 def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
@@ -72,25 +83,18 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
         jax.config.update("jax_compilation_cache_dir", os.path.join(data_dir, "compiled"))
     data = config.data.copy_and_resolve_references()
 
+    kinds = {use: getattr(module, use, KINDS[0]) for use in ("QUERIES", "TRAINING")}
+
     @functools.cache
     def split(name: str) -> Split:
-        return open_split(
-            data.name,
-            name,
-            data_dir=data_dir,
-            manual_dir=os.path.expanduser(data.manual_dir) or None,
-            variant=data.variant or None,
-            allow_partial=data.allow_partial,
-            caption_limit=data.caption_limit or None,
-            val_people=data.val_people,
-        )
+        return _open(data, name, data_dir, composed="triplets" in kinds.values())
 
     if given and learn and os.path.isdir(given):
         copy_vocabulary(given, vocabulary)
         config.text.tokenizer = vocabulary
     if not given:
         if learn:
-            captions = [text for texts in split("train").captions for text in texts]
+            captions = words_of(split("train"), kinds["TRAINING"])
             # A method whose vocabulary is not WordPiece says how it is learnt.
             learn_vocabulary = getattr(module, "learn_vocabulary", train_tokenizer)
             learn_vocabulary(captions, config.text.vocabulary, vocabulary)
@@ -98,19 +102,49 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
             raise FileNotFoundError(f"{vocabulary} is missing, the vocabulary of the run")
         config.text.tokenizer = vocabulary
     if not config.train.steps_per_epoch:
-        pairs, size = len(caption_pairs(split("train"))), config.train.batch_size
+        size, kind = config.train.batch_size, kinds["TRAINING"]
+        pairs = len(words_of(split("train"), kind))
         if size > pairs:
             raise ValueError(
-                f"config.train.batch_size must be at most the {pairs} pairs of image and caption "
-                f"of {data.name} train, got {size}"
+                f"config.train.batch_size must be at most the {pairs} {kind} of {data.name} train, "
+                f"got {size}"
             )
         config.train.steps_per_epoch = pipeline.steps_per_epoch(pairs, size)
     if "people" in config.data:  # a method of the recipe classifies people
         file = os.path.join(os.path.dirname(vocabulary), "people.json")
         config.data.people = _people(config, split, file, learn=learn)
     method = module.make(config)
-    texts = functools.cache(lambda name: _tokenized(method, split(name)))
-    return Parts(config, method, make_mesh(), split, texts)
+
+    def texts(name: str, use: str) -> dict[str, np.ndarray]:
+        return _tokenized(method, split(name), kinds[use])
+
+    @functools.cache
+    def queries(name: str) -> Queries:
+        return read_queries(split(name), kinds["QUERIES"], texts(name, "QUERIES"))
+
+    def training() -> Records:
+        return training_records(split("train"), kinds["TRAINING"], texts("train", "TRAINING"))
+
+    return Parts(config, method, make_mesh(), split, queries, training)
+
+
+def _open(data: ConfigDict, name: str, data_dir: str, *, composed: bool) -> Split:
+    """A split of the section `data` of a config; with composed queries where they are used."""
+    other = name == "test" and bool(data.test_name)
+    folders = data.manual_dir, data.test_manual_dir
+    options = dict(
+        data_dir=data_dir,
+        manual_dir=os.path.expanduser(folders[other]) or None,
+        variant=(None if other else data.variant) or None,
+        allow_partial=data.allow_partial,
+        caption_limit=data.caption_limit or None,
+        val_people=0 if other else data.val_people,
+    )
+    source = data.test_name if other else data.name
+    if composed:
+        triplets = "" if other else os.path.expanduser(data.triplets)
+        return open_composed(source, name, triplets=triplets, **options)
+    return open_split(source, name, **options)
 
 
 def copy_vocabulary(source: str, folder: str) -> None:
@@ -141,26 +175,12 @@ def _people(config: ConfigDict, split: Callable[[str], Split], file: str, *, lea
     return people
 
 
-def _tokenized(method: Method, split: Split) -> dict[str, np.ndarray]:
-    """Arrays with a row for each (image, caption) of a split."""
-    captions = [text for texts in split.captions for text in texts]
+def _tokenized(method: Method, split: Split, kind: str) -> dict[str, np.ndarray]:
+    """Arrays with a row for each text of a split."""
     started = time.monotonic()
-    try:
-        texts = method.tokenize(captions)
-    except CaptionError as error:
-        image, number = caption_pairs(split)[error.number]
-        raise AnnotationError(
-            f"{split.data_set} {split.split}",
-            image,
-            "captions",
-            f"{split.files[image]}: caption {number} {error.problem}",
-        ) from error
-    except ValueError as error:
-        error.add_note(f"captions of {split.data_set} {split.split} are counted in order of images")
-        raise
-    seconds = time.monotonic() - started
+    texts = tokenize_words(method.tokenize, split, kind)
     logging.info(
-        "%s %s: %d captions of %d images tokenized in %.1f s",
-        split.data_set, split.split, len(captions), len(split.files), seconds,
+        "%s %s: %d %s of %d images tokenized in %.1f s", split.data_set, split.split,
+        len(words_of(split, kind)), kind, len(split.files), time.monotonic() - started,
     )  # fmt: skip
     return texts

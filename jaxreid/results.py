@@ -7,19 +7,29 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
 import jaxreid
-from jaxreid.data.records import Split, caption_pairs
+from jaxreid.data.queries import Queries
+from jaxreid.data.records import Split
+from jaxreid.data.sources import Images
 from jaxreid.evaluate import Evaluation
 from jaxreid.files import write_json, write_npz
 from jaxreid.sheet import ranks_sheet, save_sheet, sheet_rows, sheet_title
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+
+
+class Shown(NamedTuple):
+    """What was ranked for what."""
+
+    split: Split
+    queries: Queries
+    rows: int  # of the sheet
 
 
 def collect(
@@ -58,17 +68,18 @@ def results_name(trained: Mapping[str, Any], ranked: Mapping[str, Any]) -> str:
 
 
 def fingerprint(split: Split) -> str:
-    """Returns what tells two copies of a split apart: SHA-256 of its files, people and captions.
+    """Returns what tells two copies of a split apart: SHA-256 of its files, people and texts.
 
     The order counts, since rankings are of positions; pixels are not read.
     """
     content = [split.files, split.person_id.tolist(), split.captions]
+    if split.triplets is not None:
+        numbers = [x.tolist() for x in split.triplets[:3]]
+        content += [Images(split).image_id.tolist(), *numbers, split.triplets.words]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def write(
-    workdir: str, name: str, out: dict[str, Any], ranked: Evaluation, split: Split, queries: int
-) -> None:
+def write(workdir: str, name: str, out: dict[str, Any], ranked: Evaluation, shown: Shown) -> None:
     """Writes the files, and the scores to the log.
 
     NAME.json is written last and taken away first: where it is, the others are of the same
@@ -79,8 +90,7 @@ def write(
       name: "results", or another for another data set; ranks and rankings are named alike.
       out: from `collect`.
       ranked: of the split.
-      split: the test split.
-      queries: rows of the sheet.
+      shown: the test split.
 
     Raises:
       OSError: a file cannot be written; names it.
@@ -89,7 +99,7 @@ def write(
     with contextlib.suppress(FileNotFoundError):
         os.unlink(whole)
     try:
-        _write_files(workdir, name.removeprefix("results"), out, ranked, split, queries)
+        _write_files(workdir, name.removeprefix("results"), out, ranked, shown)
         write_json(whole, out)
     except OSError as error:
         raise OSError(f"{whole} could not be written, nor all beside it: {error}") from error
@@ -99,29 +109,26 @@ def write(
 
 
 def _write_files(
-    workdir: str, suffix: str, out: dict[str, Any], ranked: Evaluation, split: Split, queries: int
+    workdir: str, suffix: str, out: dict[str, Any], ranked: Evaluation, shown: Shown
 ) -> None:
     """Writes rankings and ranks."""
-    pairs = caption_pairs(split)
-    captions = [split.captions[i][j] for i, j in pairs]
-    write_npz(
-        os.path.join(workdir, f"rankings{suffix}.npz"),
-        {
-            "coarse": ranked.coarse.index,
-            "coarse_score": ranked.coarse.score,
-            "final": ranked.final.index,
-            "final_score": ranked.final.score,
-            "query_person_id": split.person_id[pairs[:, 0]],
-            "gallery_person_id": split.person_id,
-            "gallery_file": np.array(split.files),
-            "query_caption": np.array(captions),
-        },
-    )
+    split, queries, gallery = shown.split, shown.queries, Images(shown.split).image_id
+    arrays = {
+        "coarse": ranked.coarse.index,
+        "coarse_score": ranked.coarse.score,
+        "final": ranked.final.index,
+        "final_score": ranked.final.score,
+        "query_person_id": queries.person_id,
+        "gallery_person_id": split.person_id[gallery],
+        "gallery_file": np.array([split.files[i] for i in gallery]),
+        "query_caption": np.array(queries.words),
+    }
+    if queries.reference is not None:
+        arrays["query_file"] = np.array([split.files[i] for i in queries.reference])
+    write_npz(os.path.join(workdir, f"rankings{suffix}.npz"), arrays)
+    rankings = {"coarse": gallery[ranked.coarse.index], "final": gallery[ranked.final.index]}
     rows = sheet_rows(
-        captions,
-        split.person_id[pairs[:, 0]],
-        {"coarse": ranked.coarse.index, "final": ranked.final.index},
-        queries,
+        queries.words, queries.person_id, rankings, shown.rows, reference=queries.reference
     )
     title = sheet_title(f"{split.data_set} {split.split}", out)
     sheet = ranks_sheet(title, rows, split.images, split.person_id, top=10)

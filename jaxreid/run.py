@@ -16,7 +16,6 @@ from jaxreid import optim, results
 from jaxreid.checkpoint import Checkpoints
 from jaxreid.config import check
 from jaxreid.data import pipeline
-from jaxreid.data.records import Split
 from jaxreid.devices import peak_flops
 from jaxreid.evaluate import Evaluation, Items, Settings
 from jaxreid.evaluate import evaluate as rank_and_score
@@ -50,9 +49,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     vocabulary = os.path.join(workdir, "tokenizer")
     parts = _first_on_one(partial(assemble, config, vocabulary, learn=not begun))
     config, method, mesh = parts.config, parts.method, parts.mesh
-    source = pipeline.Pairs(parts.split("train"), parts.texts("train"))
     iterator = pipeline.train_iterator(
-        source,
+        parts.training(),
         method.transform,
         batch_size=config.train.batch_size,
         seed=config.seed,
@@ -71,7 +69,8 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     step = checkpoints.latest() or 0
     if step:
         # A stage begins with a fresh optimiser: what was saved at its start is of the one before.
-        tx = next(tx for tx, stage in zip(optimisers, plan.stages, strict=True) if step <= stage.end)
+        stage = next(i for i, stage in enumerate(plan.stages) if step <= stage.end)
+        tx = optimisers[stage]
         shapes = jax.eval_shape(partial(init_state, method, tx), jax.random.key(config.seed))
         state, position = checkpoints.restore(step, _on_mesh(shapes, mesh))
         logging.info("going on from step %d of %d", step, plan.stages[-1].end)
@@ -209,8 +208,9 @@ def _plan(config: ConfigDict, method: Method, mesh: Mesh) -> tuple[Plan, list]:
 
 def _start(config: ConfigDict) -> Callable[[Any], Any] | None:
     """What puts start weights in; None is a random start."""
+    rules = read_rules(config)
     if config.start:
-        return partial(load_start, config.start, rules=read_rules(config))
+        return partial(load_start, config.start, rules=rules)
     logging.info("no start weights: all parameters start from random")
     return None
 
@@ -226,18 +226,19 @@ def _check_val(data: ConfigDict) -> None:
 
 def _check_ranked(parts: Parts, name: str, top_k: int) -> None:
     """Opens and tokenizes a split that will be ranked."""
-    gallery = len(parts.split(name).files)
+    gallery = len(pipeline.Images(parts.split(name)))
     if top_k > gallery:
         raise ValueError(
             f"config.eval.top_k must be in 0..{gallery}, the {name} gallery of "
             f"{parts.config.data.name}, got {top_k}"
         )
-    parts.texts(name)
+    parts.queries(name)
 
 
-def _ranked(parts: Parts, params: Any, split: Split, top_k: int) -> Evaluation:
-    """Ranks the images of a split for each of its captions."""
+def _ranked(parts: Parts, params: Any, name: str, top_k: int) -> Evaluation:
+    """Ranks the gallery of a split for each of its queries."""
     config, method = parts.config, parts.method
+    split, asked = parts.split(name), parts.queries(name)
     e = config.eval
     batch = partial(
         pipeline.eval_batches,
@@ -247,9 +248,9 @@ def _ranked(parts: Parts, params: Any, split: Split, top_k: int) -> Evaluation:
         process_count=jax.process_count(),
         threads=2,
     )
-    captions = pipeline.Captions(split, parts.texts(split.split))
-    queries = Items((b for b, _ in batch(captions)), split.person_id[captions.image_id])
-    images = Items((b["image"] for b, _ in batch(pipeline.Images(split))), split.person_id)
+    queries = Items((b for b, _ in batch(asked.records)), asked.person_id)
+    shown = pipeline.Images(split)
+    images = Items((b["image"] for b, _ in batch(shown)), split.person_id[shown.image_id])
     settings = Settings(
         top_k=top_k,
         rule=e.rule,
@@ -276,7 +277,7 @@ def _temperature(parts: Parts, params: Any) -> float | None:
 def _validate(parts: Parts, params: Any) -> dict[str, float]:
     """Scores on val, by which the best checkpoint is chosen."""
     e = parts.config.eval
-    ranked = _ranked(parts, params, parts.split("val"), e.top_k if e.rerank_val else 0)
+    ranked = _ranked(parts, params, "val", e.top_k if e.rerank_val else 0)
     scores = ranked.results["final"]
     logging.info("val: %s", " ".join(f"{name} {value:.2f}" for name, value in scores.items()))
     return scores
@@ -294,8 +295,9 @@ def _finish(
     """Ranks the test split and writes the results of a run."""
     split = parts.split("test")
     logging.info("evaluating step %d on %s test", step, split.data_set)
-    ranked = _ranked(parts, params, split, parts.config.eval.top_k)
+    ranked = _ranked(parts, params, "test", parts.config.eval.top_k)
     out = results.collect(ranked, split, parts.config, seconds, step)
     if jax.process_index() == 0:
-        results.write(workdir, name, out, ranked, split, parts.config.eval.sheet_queries)
+        shown = results.Shown(split, parts.queries("test"), parts.config.eval.sheet_queries)
+        results.write(workdir, name, out, ranked, shown)
     return out

@@ -15,6 +15,7 @@ from jaxreid.files import write_json
 _FREE = (
     "data.data_dir",
     "data.manual_dir",
+    "data.test_manual_dir",
     "data.workers",
     "train.compilation_cache",
     "train.stop_after",

@@ -13,6 +13,7 @@ from jaxreid.files import write_atomic
 
 RIGHT = (0, 140, 70)
 WRONG = (205, 40, 40)
+REFERENCE = (70, 90, 130)
 FRAME = 4  # pixels around an image in the colour of its mark
 CELL_WIDTH, CELL_HEIGHT = 72, 168  # of an image with its frame
 TEXT_WIDTH = 300
@@ -31,7 +32,8 @@ class SheetRow(NamedTuple):
 
     caption: str
     person_id: int
-    rankings: Mapping[str, np.ndarray]  # name of the ranking -> i32[K], gallery indices
+    rankings: Mapping[str, np.ndarray]  # name of the ranking -> i32[K], positions of images
+    reference: int | None = None  # position of the image that the caption changes
 
 
 def sheet_rows(
@@ -39,6 +41,7 @@ def sheet_rows(
     query_ids: np.ndarray,
     rankings: Mapping[str, np.ndarray],
     count: int,
+    reference: np.ndarray | None = None,
 ) -> list[SheetRow]:
     """Returns `count` queries spread evenly over all (all, if there are fewer).
 
@@ -47,6 +50,7 @@ def sheet_rows(
       query_ids: i32[Q].
       rankings: name -> i32[Q, K], for example {"coarse": .., "final": ..}.
       count: at least 1.
+      reference: i32[Q], position of the image that each caption changes.
     """
     if count < 1:
         raise ValueError(f"a sheet needs at least 1 query, got {count}")
@@ -62,6 +66,7 @@ def sheet_rows(
             captions[q],
             int(query_ids[q]),
             {name: index[q] for name, index in rankings.items()},
+            None if reference is None else int(reference[q]),
         )
         for q in picked
     ]
@@ -111,7 +116,7 @@ def ranks_sheet(
         x, y = box(0, strip, 0)[:2]
         write((x, y - _LINE - 2), name)
     for number, row in enumerate(rows):
-        _write_caption(write, box(number, 0, 0)[1], row.caption)
+        _draw_query(sheet, write, box(number, 0, 0)[1], row, images)
         for strip, name in enumerate(names):
             _draw_strip(sheet, partial(box, number, strip), row, name, images, gallery_ids, top)
     return sheet
@@ -146,7 +151,7 @@ def stacked_sheet(
     names = [(left, name) for row in rows for name in row.rankings]
     sheet, write = _canvas(title, box(len(rows) - 1, strips - 1, columns - 1), names)
     for number, row in enumerate(rows):
-        _write_caption(write, box(number, 0, 0)[1], row.caption)
+        _draw_query(sheet, write, box(number, 0, 0)[1], row, images)
         for strip, name in enumerate(row.rankings):
             x, y = box(number, strip, 0)[:2]
             write((x, y - _LINE - 2), name)
@@ -233,10 +238,15 @@ def _canvas(title: Sequence[str], last: tuple[int, int, int, int], names=()):
     return sheet, write
 
 
-def _write_caption(write, top: int, caption: str) -> None:
-    """Writes a caption left of the images, as far as they reach."""
-    font = ImageFont.load_default(_FONT_SIZE)
-    for place, line in enumerate(wrap(caption, font, TEXT_WIDTH, CELL_HEIGHT // _LINE)):
+def _draw_query(sheet, write, top: int, row: SheetRow, images) -> None:
+    """Writes a caption left of the images, as far as they reach; right of it its reference."""
+    font, width = ImageFont.load_default(_FONT_SIZE), TEXT_WIDTH
+    if row.reference is not None:
+        width -= CELL_WIDTH + _GAP
+        left = _MARGIN + width + _GAP
+        box = (left, top, left + CELL_WIDTH, top + CELL_HEIGHT)
+        _paste(sheet, box, images[row.reference], REFERENCE, row.reference)
+    for place, line in enumerate(wrap(row.caption, font, width, CELL_HEIGHT // _LINE)):
         write((_MARGIN, top + place * _LINE), line)
 
 
@@ -248,12 +258,23 @@ def _draw_strip(sheet, box, row: SheetRow, name: str, images, gallery_ids, top: 
 
 def _draw_image(sheet, box, image: np.ndarray, is_right: bool, index: int) -> None:
     """Pastes one image, shrunk into its frame, and marks it."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(
-            f"gallery image {index} must be u8[h, w, 3], got {image.dtype}{list(image.shape)}"
-        )
-    left, top, right, bottom = box
     colour = RIGHT if is_right else WRONG
+    _paste(sheet, box, image, colour, index)
+    draw = ImageDraw.Draw(sheet)
+    x, y = box[0] + FRAME + _BADGE, box[1] + FRAME + _BADGE
+    draw.ellipse((x - _BADGE, y - _BADGE, x + _BADGE, y + _BADGE), fill=colour)
+    if is_right:
+        draw.line(((x - 5, y), (x - 1, y + 4), (x + 5, y - 4)), fill=_PAPER, width=2)
+    else:
+        draw.line((x - 4, y - 4, x + 4, y + 4), fill=_PAPER, width=2)
+        draw.line((x - 4, y + 4, x + 4, y - 4), fill=_PAPER, width=2)
+
+
+def _paste(sheet, box, image: np.ndarray, colour: tuple[int, int, int], index: int) -> None:
+    """Pastes one image, shrunk into a frame of a colour."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image {index} must be u8[h, w, 3], got {image.dtype}{list(image.shape)}")
+    left, top, right, bottom = box
     draw = ImageDraw.Draw(sheet)
     draw.rectangle((left, top, right - 1, bottom - 1), fill=_EMPTY, outline=colour, width=FRAME)
     room = (CELL_WIDTH - 2 * FRAME, CELL_HEIGHT - 2 * FRAME)
@@ -264,10 +285,3 @@ def _draw_image(sheet, box, image: np.ndarray, is_right: bool, index: int) -> No
         picture,
         (left + FRAME + (room[0] - size[0]) // 2, top + FRAME + (room[1] - size[1]) // 2),
     )
-    x, y = left + FRAME + _BADGE, top + FRAME + _BADGE
-    draw.ellipse((x - _BADGE, y - _BADGE, x + _BADGE, y + _BADGE), fill=colour)
-    if is_right:
-        draw.line(((x - 5, y), (x - 1, y + 4), (x + 5, y - 4)), fill=_PAPER, width=2)
-    else:
-        draw.line((x - 4, y - 4, x + 4, y + 4), fill=_PAPER, width=2)
-        draw.line((x - 4, y + 4, x + 4, y - 4), fill=_PAPER, width=2)

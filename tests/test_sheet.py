@@ -206,7 +206,7 @@ def test_wrong_rows_and_images_are_refused(gallery, rows):
         ranks_sheet(TITLE, [rows[0], one], images, ids, top=10)
     with pytest.raises(ValueError, match="row 1 has 1 rankings, row 0 has 2"):
         stacked_sheet(TITLE, [rows[0], one], images, ids, top=10)
-    with pytest.raises(ValueError, match=r"gallery image \d+ must be u8\[h, w, 3\], got float32"):
+    with pytest.raises(ValueError, match=r"image \d+ must be u8\[h, w, 3\], got float32"):
         ranks_sheet(TITLE, rows, [x.astype(np.float32) for x in images], ids, top=10)
     with pytest.raises(ValueError, match="ranking coarse"):
         sheet_rows(["a"], np.arange(2), {"coarse": np.zeros((2, 3), np.int32)}, 1)

@@ -162,11 +162,10 @@ def choose(
 
 def make_batch(parts: Any, shown: list[Shown]) -> dict[str, np.ndarray]:
     """Images and the arrays of `Method.tokenize`, a row a caption."""
-    texts = parts.texts("test")
-    rows = [one.row for one in shown]
-    return {"image": np.stack([one.image for one in shown])} | {
-        k: v[rows] for k, v in texts.items()
-    }
+    records = parts.queries("test").records
+    texts = [records[one.row]["text"] for one in shown]
+    rows = {key: np.stack([text[key] for text in texts]) for key in texts[0]}
+    return {"image": np.stack([one.image for one in shown])} | rows
 
 
 def grid_of(config: Any) -> tuple[int, int]:

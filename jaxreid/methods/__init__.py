@@ -2,8 +2,13 @@
 
 A method is one module here with `make(config) -> Method`. `jaxreid.main` finds it by
 its module name (`config.method = "laip"`), so a new method needs no other edit. The module may
-also have `check(config)`, which raises for fields that `make` would refuse; it is called before
-any data is prepared, so it sees neither a learnt vocabulary nor steps_per_epoch.
+also have
+
+  check(config)   raises for fields that `make` would refuse; called before any data is prepared,
+                  so it sees neither a learnt vocabulary nor steps_per_epoch
+  QUERIES         what it searches by, and
+  TRAINING        what it is trained on: of `jaxreid.data.queries.KINDS`; "captions" without it
+  learn_vocabulary(texts, size, folder)   where its vocabulary is not WordPiece
 
 Letters used for array shapes in the whole package:
   B batch   Q queries   G gallery images   P query-image pairs   K re-ranked candidates
@@ -53,7 +58,7 @@ class Method(NamedTuple):
     # tokenize(texts) -> arrays with one row a text; on the host, once a text, never in the step
     tokenize: Callable[[Sequence[str]], dict[str, np.ndarray]]
     # transform(record, rng) -> example, on the host; rng is None at evaluation: no augmentation.
-    # A record without "image" or without "text" gives an example without those arrays.
+    # A record without "image", "reference" or "text" gives an example without those arrays.
     transform: Callable[[Record, np.random.Generator | None], Example]
     # init(rng) -> params, before pretrained weights are put in
     init: Callable[[jax.Array], Params]

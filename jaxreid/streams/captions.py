@@ -146,9 +146,10 @@ def _tokenize(
 def _transform(record: Record, rng: np.random.Generator | None, *, settings: _Settings) -> Example:
     """`Method.transform`."""
     example = {}
-    if "image" in record:
-        image = resize(record["image"], settings.size, settings.resample)
-        example["image"] = image if rng is None else augment(image, rng, settings.augmentation)
+    for name in ("image", "reference"):
+        if name in record:
+            image = resize(record[name], settings.size, settings.resample)
+            example[name] = image if rng is None else augment(image, rng, settings.augmentation)
     if "text" in record:
         example["tokens"] = record["text"]["tokens"]
     if rng is None:

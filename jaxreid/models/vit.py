@@ -54,6 +54,7 @@ class ViT(nn.Module):
     mlp: int = 3072
     drop_path: float = 0.0  # of the last block; grows linearly from 0 at the first
     dropout: float = 0.0  # of embeddings and of both branches, not of attention weights
+    norm_epsilon: float = _LAYER_NORM_EPSILON  # of the final norm; BLIP-2's, ln_vision, has 1e-5
     # Of normal start weights. timm's trunc_normal_(std=.02) cuts at +-2, 100 deviations away. A
     # narrow network learns faster from a larger one, near 1 / sqrt(width).
     init_std: float = 0.02
@@ -93,7 +94,7 @@ class ViT(nn.Module):
                 name=f"blocks_{i}",
             )
             tokens = block(tokens, train=train)
-        return norm("norm")(tokens)
+        return norm("norm", self.norm_epsilon)(tokens)
 
     def _embed(self, images: jax.Array) -> jax.Array:
         """[B, N, D] tokens with their positions."""

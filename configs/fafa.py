@@ -1,0 +1,159 @@
+"""FAFA (arXiv 2311.16515, "Automatic Synthetic Data and Fine-grained Adaptive Feature Alignment
+for Composed Person Retrieval").
+
+python -m jaxreid.main --config configs/fafa.py                        # synthpedes, laptop
+python -m jaxreid.main --config configs/fafa.py:syncpr --config.data.manual_dir /data
+python -m jaxreid.main --config configs/fafa.py:itcpr --mode eval ...  # a run of :syncpr on ITCPR
+
+Published on ITCPR, trained on SynCPR, from BLIP-2's weights: R@1 46.54, mAP 55.60.
+
+Paper and release (Delong-liu-bupt/Composed_Person_Retrieval@0cc1693) differ; each difference is a
+field of config.fafa:
+  field       paper   release
+  target      paper   released   other pairs of an instance count partial_alpha | 1
+  diversity   image   batch      which tokens are kept apart: of an image | 1024 of the batch
+The uncertainty of tokens (uncertainty_probability) is in the release alone; 0 leaves it out.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import sections
+
+# How the small network differs from that of the start weights: its four Q-Former layers are the
+# two layers of text, then the two that fuse, whose cross-attentions move to layers 0 and 2. Both
+# feed-forward nets of a layer start from the same one, as in the release.
+_SMALL_RULES = dict(
+    fresh=(
+        r"qformer/query_tokens", r"(image|text)_proj/.*", r"predictor/.*", r"temperature",
+    ),
+    unused=(r"(image|text)_proj/.*", r"(mlm|itm_head)/.*", r"temperature"),
+    renamed=(
+        (r"qformer/layer_0/(crossattention.*)", r"cross/layer_0/\1"),
+        (r"qformer/layer_2/(crossattention.*)", r"cross/layer_1/\1"),
+        (r"qformer/layer_([01])/mlp_query(.*)", r"text/layer_\1/mlp\2"),
+        (r"qformer/layer_2/mlp_query(.*)", r"cross/layer_0/mlp\1"),
+        (r"qformer/layer_3/mlp_query(.*)", r"cross/layer_1/mlp\1"),
+        (r"qformer/layer_2/(.*)", r"cross/layer_0/\1"),
+        (r"qformer/layer_3/(.*)", r"cross/layer_1/\1"),
+        (r"qformer/(.*)", r"text/\1"),
+    ),
+)  # fmt: skip
+_PAPER_DATA = ("itcpr", "syncpr")
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """Returns the recipe of a variant.
+
+    Args:
+      variant: "" (synthpedes on two CPU cores), "released" (the same in the form of the release),
+        "syncpr" (training at the paper's scale, as released), or "itcpr" (its test set).
+    """
+    if variant in ("", "released"):
+        config = _small()
+    elif variant in _PAPER_DATA:
+        config = _paper(variant)
+    else:
+        known = ("", "released", *_PAPER_DATA)
+        raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
+    if variant == "released":
+        config.fafa.update(target="released", diversity="batch")
+    return config
+
+
+def _losses() -> ConfigDict:
+    """The paper's form."""
+    return ConfigDict(dict(
+        freeze_image=True,  # train all of the image encoder but its final norm | only that norm
+        queries=32,  # learned queries of the Q-Former, and features of an image
+        top_tokens=6,  # best features of an image that make its score (FDA's k)
+        temperature=0.07,  # start value; learnt
+        temperature_limits=(1e-4, 1000.0),  # hardly a clip: the release has none
+        target="paper",  # | "released"
+        partial_alpha=0.5,  # label of another pair of the same instance; of target "paper"
+        diversity="image",  # | "batch"
+        margin=0.5,  # of FD: cosines above are pushed down
+        diversity_weight=1.0,  # lambda 1
+        mask_weight=0.5,  # lambda 2
+        mask_rate=0.3,  # of feature values that MFR hides
+        uncertainty_probability=0.8,  # of a batch whose token statistics are moved (DSU)
+    ))  # fmt: skip
+
+
+def _small() -> ConfigDict:
+    """Synthpedes at a size for two CPU cores."""
+    config = ConfigDict()
+    config.method = "fafa"
+    config.seed = 0
+    config.start = sections.START
+    config.start_rules = sections.start_rules()
+    config.start_rules.update(_SMALL_RULES)
+    config.data = sections.data("synthpedes", "composed")
+    config.data.queries = "triplets"
+    config.image = sections.image((96, 48), "bicubic")
+    config.image.flip = 0.0  # captions say left and right
+    config.text = sections.text(40)
+    config.text.tokenizer = sections.START
+    config.model = sections.small_model()
+    config.model.bert.update(text_depth=4, cross_depth=2)
+    config.model.bert.token_types = 2
+    config.train = sections.training(64, (4,))
+    config.optim = sections.optimiser(3e-4)
+    config.optim.min_learning_rate = 1e-5
+    config.optim.period = "step"
+    config.optim.clip_norm = 1.0
+    config.optim.warmup_epochs = 0.25
+    config.optim.groups = (
+        (r"temperature", 0.1, 0.0),
+        (r"vit/(?!norm/).*", 0.1, 0.0),  # no decay: without gradient it stays as it is
+        (r".*(bias|scale)", 1.0, 0.0),
+        (r".*", 1.0, 0.02),
+    )
+    config.eval = sections.evaluation()
+    config.eval.token_dtype = "float32"  # the score reads the tokens
+    config.eval.chunk = 128  # queries times images times 32 cosines are on the device at once
+    config.fafa = _losses()
+    config.fafa.temperature_limits = (0.01, 0.5)
+    return config
+
+
+def _paper(name: str) -> ConfigDict:
+    """A published data set at the paper's scale (section 5.1 and the release's training code)."""
+    config = ConfigDict()
+    config.method = "fafa"
+    config.seed = 0
+    config.start = ""  # folder of weights to start from; "" = random
+    config.start_rules = sections.start_rules()
+    config.data = sections.data(name, "")
+    config.data.queries = "triplets"
+    config.data.workers = 8
+    # The release resizes to 384 x 192, adds black columns to a square and resizes to 224.
+    config.image = sections.image((224, 224), "bicubic")
+    config.image.pad = 6  # 10 of 384
+    config.text = sections.text(32)
+    config.text.tokenizer = "bert-base-uncased"
+    config.text.clean = "blip"
+    config.model = sections.base_model()
+    # EVA-CLIP-g without its last layer, as BLIP-2 uses it.
+    config.model.vit.update(patch=14, width=1408, depth=39, heads=16, mlp=6144)
+    config.model.bert.update(text_depth=12, cross_depth=6)
+    config.model.bert.token_types = 0  # BLIP-2 has none
+    config.train = sections.training(256, (10,))
+    config.train.log_every = 50
+    config.optim = sections.optimiser(2e-6)
+    # OneCycle of the release: a cosine up from 1/25 of the rate over 1/50 of the steps, and down to
+    # 1/250,000 of it; here the way up is a line and the way down ends at 0.
+    config.optim.min_learning_rate = 0.0
+    config.optim.warmup_learning_rate = 2e-6 / 25
+    config.optim.warmup_epochs = 0.2
+    config.optim.period = "step"
+    config.optim.beta2 = 0.98
+    config.optim.epsilon = 1e-7
+    config.optim.groups = (
+        (r"vit/(?!norm/).*", 1.0, 0.0),  # no decay: without gradient it stays as it is
+        (r".*", 1.0, 0.05),
+    )
+    config.eval = sections.evaluation()
+    config.eval.token_dtype = "float32"  # the score reads the tokens
+    config.eval.chunk = 64  # queries times images times 32 cosines are on the device at once
+    config.fafa = _losses()
+    return config

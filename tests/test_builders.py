@@ -16,7 +16,9 @@ from copies import FILES, path_of, records, write_annotations, write_copy
 from PIL import Image
 
 from jaxreid.data import cuhk_pedes, dataset, published, shards
-from jaxreid.data.dataset import decode_image, open_split
+from jaxreid.data import prepared as prepared_files
+from jaxreid.data.dataset import open_split
+from jaxreid.data.prepared import decode_image
 from jaxreid.data.published import Counts
 from jaxreid.data.records import AnnotationError
 
@@ -122,7 +124,7 @@ def test_opening_decodes_no_image(copies, prepared, monkeypatch):
     def fail(encoded):
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(dataset, "decode_image", fail)
+    monkeypatch.setattr(prepared_files, "decode_image", fail)
     opened = _open("cuhk_pedes", "train", prepared, copies)
     with pytest.raises(AssertionError, match="decoded"):
         opened.images[0]

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jaxreid.data import published
 from jaxreid.data.annotations import PersonImage, check_identities, read_annotations
-from jaxreid.data.dataset import decode_image
+from jaxreid.data.prepared import decode_image
 from jaxreid.data.records import AnnotationError
 
 _DATA_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid")

@@ -3,6 +3,7 @@
 python -m jaxreid.main --config configs/clip.py                        # synthpedes, laptop
 python -m jaxreid.main --config configs/clip.py --config.clip.loss=cmpm+cmpc
 python -m jaxreid.main --config configs/clip.py:cuhk_pedes --config.data.manual_dir /data
+python -m jaxreid.main --config configs/clip.py:start                  # the small start weights
 
 Published on CUHK-PEDES (README of IRRA), from OpenAI's ViT-B/16: R@1 68.19, R@5 86.47, R@10 91.47,
 mAP 61.12.
@@ -13,11 +14,16 @@ from ml_collections import ConfigDict
 from configs import sections
 from jaxreid.data.images import RELEASE_ERASE_COLOUR
 
+# Variants on synthpedes, of the network for two CPU cores.
+SMALL = ("", "random", "start")
+# Weights of that network, made by `:start` and tools/export_start.py.
+START = "configs/start/synthpedes-clip"
+
 
 def get_config(variant: str = "") -> ConfigDict:
     """Returns the recipe of a variant; see `recipe`."""
     config = recipe(variant)
-    small = variant == ""
+    small = variant in SMALL
     config.method = "clip"
     config.clip = ConfigDict(dict(
         loss="itc",  # | "sdm" | "cmpm" | "cmpc" | "cmpm+cmpc"
@@ -33,18 +39,36 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def recipe(variant: str) -> ConfigDict:
-    """Returns what the recipes of CLIP and of IRRA share.
+    """Returns what the recipes of CLIP, IRRA and Word4Per share.
 
     Args:
-      variant: "" (synthpedes on two CPU cores, from random weights) or a published data set.
+      variant: "" (synthpedes on two CPU cores), "random" (the same without start weights), "start"
+        (makes the start weights), or a published data set, with "-small" behind it for the network
+        of "" and its start weights.
     """
-    if variant == "":
+    name, _, size = variant.partition("-")
+    if variant in SMALL:
         config = _small()
-    elif variant in sections.PAPER_DATA:
-        config = _paper(variant)
+    elif name in sections.PAPER_DATA and size == "":
+        config = _paper(name)
+    elif name in sections.PAPER_DATA and size == "small":
+        config = _small()
+        config.data = sections.data(name, "")
+        config.data.val_people = 155 if name == "icfg_pedes" else 0
+        config.image.update(flip=0.5, pad=4)
+        config.train.epochs = (20,)
+        config.train.evaluate_every = config.train.save_every = 2.0
     else:
-        known = ", ".join(map(repr, ["", *sections.PAPER_DATA]))
+        sizes = [f"{data}{size}" for data in sections.PAPER_DATA for size in ("", "-small")]
+        known = ", ".join(map(repr, [*SMALL, *sizes]))
         raise ValueError(f"unknown variant {variant!r}; know: {known}")
+    if variant == "random":
+        config.start, config.train.epochs = "", (10,)
+    elif variant == "start":
+        config.start = config.text.tokenizer = ""
+        config.data.variant = "medium"
+        config.train.update(batch_size=128, epochs=(3,), evaluate_every=0.25, save_every=0.25)
+        config.optim.warmup_epochs = 0.2
     config.data.people = 0  # that identity losses tell apart; 0 = those of train
     config.eval.top_k = 0  # similarity is final
     return config
@@ -54,14 +78,15 @@ def _small() -> ConfigDict:
     """Synthpedes at a size for two CPU cores."""
     config = ConfigDict()
     config.seed = 0
-    config.start = ""  # folder of weights to start from; "" = random
+    config.start = START  # folder of weights to start from; "" = random
     config.start_rules = sections.start_rules()
     config.data = sections.data("synthpedes", "default")
     config.image = sections.image((96, 48), "bilinear")
     config.image.flip = 0.0  # captions say left and right
     config.text = sections.text(48)
+    config.text.tokenizer = START
     config.model = sections.small_model()
-    config.train = sections.training(64, (10,))
+    config.train = sections.training(64, (2,))
     config.optim = sections.optimiser(1e-3)
     config.optim.min_learning_rate = 1e-5
     config.optim.period = "step"

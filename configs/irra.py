@@ -29,12 +29,14 @@ def get_config(variant: str = "") -> ConfigDict:
         masked_captions=False,
         mask_token="added",  # a token of its own | "last_merge": id 49405 of CLIP's, the release
     ))  # fmt: skip
-    if variant == "":
+    if variant in clip.SMALL or variant.endswith("-small"):
+        # The heads are fresh, and CLIP's learnt scale is not used.
+        config.start_rules.fresh = (r"(cross|mlm_head|classifier)/.*",)
+        config.start_rules.unused = (r"logit_scale",)
         # From random weights SDM stays at equal probabilities for all pairs: its gradient fades
         # where a negative wins. ITC leaves them.
         config.irra.losses = ("sdm", "mlm", "id", "itc")
         config.irra.logit_scale = 1 / 0.07
-        config.train.epochs = (5,)
     else:
         # solver/build.py: what CLIP does not fill is five times as fast, its biases twice.
         config.optim.groups = (

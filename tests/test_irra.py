@@ -18,6 +18,7 @@ from jaxreid.losses.masked_language import masked_language_loss
 from jaxreid.methods import irra
 from jaxreid.models.interaction import Interaction, WordHead, start_std
 from jaxreid.optim import Group, Schedule, assign_groups, learning_rate
+from jaxreid.streams.relation import LOSSES, choose_tokens
 
 GOLDEN = pathlib.Path(__file__).parent / "goldens" / "irra.npz"
 WIDTH, HEADS, VOCABULARY, DEPTH = 128, 2, 23, 2
@@ -125,7 +126,7 @@ def test_tokens_are_chosen_between_start_and_end_with_the_probability():
     tokens[:, 0] = 29
     tokens[np.arange(400), ends] = END
     tokens[np.arange(20)[None] > ends[:, None]] = 0
-    chosen = irra.choose_tokens(jax.random.key(0), tokens, end_id=END, probability=0.3)
+    chosen = choose_tokens(jax.random.key(0), tokens, end_id=END, probability=0.3)
     place = np.arange(20)[None]
     inside = (place > 0) & (place < ends[:, None])
     assert not np.any(chosen & ~inside)
@@ -136,7 +137,7 @@ def test_tokens_are_chosen_between_start_and_end_with_the_probability():
 
 def test_each_text_has_a_chosen_token_the_first_where_none_is_drawn():
     tokens = jnp.full((5, 9), 3).at[:, 0].set(29).at[:, 6].set(END)
-    chosen = irra.choose_tokens(jax.random.key(0), tokens, end_id=END, probability=1e-9)
+    chosen = choose_tokens(jax.random.key(0), tokens, end_id=END, probability=1e-9)
     assert chosen.tolist() == [[False, True] + 7 * [False]] * 5
 
 
@@ -193,12 +194,12 @@ def step_of(config):
 
 @pytest.fixture(scope="module")
 def whole(make_config):
-    return step_of(make_config(losses=irra.LOSSES, mlm_weight=2.0, id_weight=0.5))
+    return step_of(make_config(losses=LOSSES, mlm_weight=2.0, id_weight=0.5))
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(whole):
     (loss, metrics), _ = whole
-    assert set(metrics) == {*irra.LOSSES, "mlm_accuracy", "id_accuracy"}
+    assert set(metrics) == {*LOSSES, "mlm_accuracy", "id_accuracy"}
     want = metrics["sdm"] + metrics["itc"] + 2 * metrics["mlm"] + 0.5 * metrics["id"]
     np.testing.assert_allclose(loss, want, rtol=1e-6)
 

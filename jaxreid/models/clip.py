@@ -3,6 +3,8 @@
 CLIP itself projects [CLS] and the end token alone; IRRA's cross-modal module reads all tokens.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -16,6 +18,13 @@ LAYER_NORM_EPSILON = 1e-5
 def quick_gelu(x: jax.Array) -> jax.Array:
     """Returns x sigmoid(1.702 x), CLIP's activation."""
     return x * jax.nn.sigmoid(1.702 * x)
+
+
+class Word(NamedTuple):
+    """A word that is no token of the vocabulary, at one place of every text."""
+
+    embedding: jax.Array  # [B, D], without position
+    place: int  # in 0 .. L - 1
 
 
 class ImageTower(nn.Module):
@@ -91,8 +100,10 @@ class TextTower(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, tokens: jax.Array, *, train: bool = False) -> jax.Array:
-        """Returns [B, L, E] of tokens i32[B, L].
+    def __call__(
+        self, tokens: jax.Array, word: Word | None = None, *, train: bool = False
+    ) -> jax.Array:
+        """Returns [B, L, E] of tokens i32[B, L], one of them replaced by `word` where it is given.
 
         Raises:
           ValueError: L > max_positions.
@@ -103,7 +114,10 @@ class TextTower(nn.Module):
         init = nn.initializers.normal(self.init_std)
         table = nn.Embed(self.vocabulary, self.width, embedding_init=init, name="token_embedding")
         positions = self.param("positional_embedding", init, (self.max_positions, self.width))
-        hidden = (table(tokens) + positions[None, :length]).astype(self.dtype)
+        hidden = table(tokens)
+        if word is not None:
+            hidden = hidden.at[:, word.place].set(word.embedding.astype(hidden.dtype))
+        hidden = (hidden + positions[None, :length]).astype(self.dtype)
         causal = jnp.tril(jnp.ones((rows, length, length), bool))
         for i in range(self.depth):
             hidden = _block(self, i, 0.0)(hidden, causal, train=train)
@@ -126,9 +140,11 @@ class Clip(nn.Module):
         """Returns [B, N, E] of normalised images f32[B, h, w, 3]."""
         return self.vit(images, train=train)
 
-    def text_tokens(self, tokens: jax.Array, *, train: bool = False) -> jax.Array:
-        """Returns [B, L, E] of tokens i32[B, L]."""
-        return self.text(tokens, train=train)
+    def text_tokens(
+        self, tokens: jax.Array, word: Word | None = None, *, train: bool = False
+    ) -> jax.Array:
+        """Returns [B, L, E] of tokens i32[B, L], one of them replaced where `word` is given."""
+        return self.text(tokens, word, train=train)
 
     def pool_image(self, image_tokens: jax.Array) -> jax.Array:
         """Returns f32[B, E], any norm: the class token."""

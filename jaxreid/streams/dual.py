@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreid.methods import Batch, Features
-from jaxreid.models.clip import Clip, ImageTower, TextTower
+from jaxreid.models.clip import Clip, ImageTower, TextTower, Word
 from jaxreid.models.projection import unit
 from jaxreid.streams.network import image_fields, text_fields
 
@@ -59,15 +59,22 @@ def image_feature(
 
 
 def text_feature(
-    model: Clip, params: Any, text: jax.Array, rng: jax.Array | None = None
+    model: Clip,
+    params: Any,
+    text: jax.Array,
+    rng: jax.Array | None = None,
+    word: Word | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns f32[B, E] features, any norm, and [B, L, E] tokens of i32[B, L]; see image."""
-    tokens = _run(model, params, rng, "text_tokens", text)
+    """Returns f32[B, E] features, any norm, and [B, L, E] tokens of i32[B, L]; see image.
+
+    `word` replaces a token of every text.
+    """
+    tokens = _run(model, params, rng, "text_tokens", text, word)
     return model.apply({}, tokens, text, method="pool_text"), tokens
 
 
-def _run(model: Clip, params: Any, rng: jax.Array | None, name: str, inputs: jax.Array):
+def _run(model: Clip, params: Any, rng: jax.Array | None, name: str, *inputs):
     """One encoder on its inputs; params may hold more than the encoders'."""
     rngs = None if rng is None else {"dropout": rng}
     towers = {"vit": params["vit"], "text": params["text"]}
-    return model.apply({"params": towers}, inputs, method=name, rngs=rngs, train=rng is not None)
+    return model.apply({"params": towers}, *inputs, method=name, rngs=rngs, train=rng is not None)

@@ -100,8 +100,9 @@ def evaluate(
         method, params, queries, gallery, mesh, settings, reranks, clock
     )
     similarity = similarity_matrix(
-        method.similarity, query_features, image_features, mesh, chunk=settings.chunk
-    )
+        method.similarity, query_features, image_features, mesh,
+        chunk=settings.chunk, image_chunk=settings.image_chunk,
+    )  # fmt: skip
     clock.lap("similarity")
 
     match = None
@@ -130,12 +131,14 @@ def similarity_matrix(
     mesh: Mesh,
     *,
     chunk: int,
+    image_chunk: int,
 ) -> np.ndarray:
     """Returns similarity of all pairs, f32[Q, G] on the host, `chunk` queries at a time.
 
     The queries of a chunk are split over the devices, the images are on each. Matrix products
     run in full float32, so that the ranking is the same on every kind of device. Tokens travel
-    only where `similarity` reads them. The last chunk is padded: one compilation.
+    only where `similarity` reads them: `image_chunk` images at a time then. The last chunks are
+    padded: one compilation.
 
     Args:
       similarity: `Method.similarity`.
@@ -143,6 +146,7 @@ def similarity_matrix(
       images: numpy Features of G images.
       mesh: from `make_mesh`.
       chunk: queries a step, a multiple of the number of devices.
+      image_chunk: images whose tokens are on a device at a time.
 
     Raises:
       ValueError: chunk does not divide over the devices.
@@ -151,19 +155,24 @@ def similarity_matrix(
         raise ValueError(
             f"eval.chunk must be a positive multiple of the {mesh.size} devices, got {chunk}"
         )
+    count, size = len(queries.embedding), len(images.embedding)
     if not reads_tokens(similarity, queries, images):
         queries, images = Features(queries.embedding), Features(images.embedding)
-    count = len(queries.embedding)
+        image_chunk = size
     chunk = min(chunk, -(-count // mesh.size) * mesh.size)
-    images_on_device = put_replicated(mesh, images)
-    matrix = np.empty((count, len(images.embedding)), np.float32)
-    for start in range(0, count, chunk):
-        part = jax.tree.map(lambda x: _padded(x[start : start + chunk], chunk), queries)  # noqa: B023
-        scores = _similarity(
-            put_whole(mesh, part), images_on_device, similarity=similarity, mesh=mesh
-        )
-        stop = min(start + chunk, count)
-        matrix[start:stop] = fetch(scores)[: stop - start]
+    image_chunk = min(image_chunk, size)
+    matrix = np.empty((count, size), np.float32)
+
+    def rows(features: Features, start: int, length: int) -> Features:
+        return jax.tree.map(lambda x: _padded(x[start : start + length], length), features)
+
+    for first in range(0, size, image_chunk):
+        on_device = put_replicated(mesh, rows(images, first, image_chunk))
+        for start in range(0, count, chunk):
+            part = put_whole(mesh, rows(queries, start, chunk))
+            scores = fetch(_similarity(part, on_device, similarity=similarity, mesh=mesh))
+            block = matrix[start : start + chunk, first : first + image_chunk]
+            block[:] = scores[: block.shape[0], : block.shape[1]]
     return matrix
 
 
@@ -294,7 +303,7 @@ def _ranking(scores: np.ndarray) -> Ranking:
 
 def _padded(x: np.ndarray, size: int) -> np.ndarray:
     """x with zero rows up to `size`."""
-    return np.pad(x, [(0, size - len(x))] + [(0, 0)] * (x.ndim - 1))
+    return x if len(x) == size else np.pad(x, [(0, size - len(x))] + [(0, 0)] * (x.ndim - 1))
 
 
 def _peek(batches: Iterable[Any], name: str) -> tuple[Any, Iterable[Any]]:

@@ -192,7 +192,7 @@ def test_available_memory_is_known_here():
 def test_chunks_over_devices_equal_the_full_matrix(host, chunk, devices):
     queries, images, similarity, _ = host
     got = similarity_matrix(
-        cosine, queries, images, make_mesh(jax.devices()[:devices]), chunk=chunk
+        cosine, queries, images, make_mesh(jax.devices()[:devices]), chunk=chunk, image_chunk=4
     )
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, similarity, rtol=1e-6, atol=1e-7)
@@ -206,7 +206,7 @@ def test_similarity_is_compiled_once(host):
         return cosine(queries, images)
 
     for _ in range(2):
-        similarity_matrix(counted, host[0], host[1], make_mesh(), chunk=8)
+        similarity_matrix(counted, host[0], host[1], make_mesh(), chunk=8, image_chunk=4)
     # The first of the two traces only asks which inputs are read.
     assert sorted(set(traces)) == [(8, 8), (QUERIES, 8)]
     assert traces.count((8, 8)) == 1
@@ -219,7 +219,7 @@ def test_similarity_runs_in_full_float32_on_every_device(host):
         precisions.append(jax.config.jax_default_matmul_precision)
         return queries.embedding @ images.embedding.T
 
-    similarity_matrix(plain, host[0], host[1], make_mesh(), chunk=8)
+    similarity_matrix(plain, host[0], host[1], make_mesh(), chunk=8, image_chunk=4)
     assert precisions[-1] == "highest"
 
 
@@ -227,21 +227,31 @@ def late_interaction(queries, images):
     return jnp.einsum("qld,gnd->qgln", queries.tokens, images.tokens).max(3).sum(2)
 
 
-def test_tokens_reach_a_similarity_that_reads_them(host):
+@pytest.mark.parametrize("image_chunk", [4, 7, 512])  # of 21
+def test_tokens_reach_a_similarity_that_reads_them_some_images_at_a_time(host, image_chunk):
     queries, images, _, _ = host
+    sizes = set()
+
+    def counted(queries, images):
+        sizes.add(len(images.tokens))
+        return late_interaction(queries, images)
+
     assert not reads_tokens(cosine, queries, images)
     assert reads_tokens(late_interaction, queries, images)
     assert reads_tokens(jax.jit(late_interaction), queries, images)
     assert reads_tokens(lambda queries, images: images.tokens[:, 0, 0] + 0, queries, images)
-    got = similarity_matrix(late_interaction, queries, images, make_mesh(), chunk=8)
+    got = similarity_matrix(
+        counted, queries, images, make_mesh(), chunk=8, image_chunk=image_chunk
+    )
+    assert sizes == {21, min(image_chunk, 21)}  # all of them only to ask which inputs are read
     np.testing.assert_allclose(got, late_interaction(queries, images), rtol=2e-5, atol=2e-5)
 
 
 def test_wrong_chunks_and_shapes_are_refused(host):
     with pytest.raises(ValueError, match=r"eval\.chunk must be a positive multiple of the 8"):
-        similarity_matrix(cosine, host[0], host[1], make_mesh(), chunk=12)
+        similarity_matrix(cosine, host[0], host[1], make_mesh(), chunk=12, image_chunk=4)
     with pytest.raises(ValueError, match=r"f32\[Q, G\] = \(8, 21\), got \(21, 8\)"):
-        similarity_matrix(lambda q, g: cosine(q, g).T, host[0], host[1], make_mesh(), chunk=8)
+        similarity_matrix(lambda q, g: cosine(q, g).T, host[0], host[1], make_mesh(), chunk=8, image_chunk=4)
 
 
 @pytest.mark.parametrize("k", [1, 7, 90])

@@ -1,5 +1,6 @@
 """The synthpedes builder: what is in the data set, and that it is whole, equal and reproducible."""
 
+import hashlib
 import io
 import json
 import sys
@@ -17,6 +18,7 @@ from jaxreid.data.synthpedes import builder as builder_module
 from jaxreid.data.synthpedes import pictures, workers
 from jaxreid.data.synthpedes.attributes import VIEWS, conflicts
 from jaxreid.data.synthpedes.builder import Synthpedes
+from jaxreid.data.synthpedes.population import look
 from jaxreid.data.synthpedes.triplets import BODY
 from jaxreid.data.synthpedes.visibility import visible
 
@@ -243,3 +245,117 @@ def test_sizes_of_the_published_configs():
     assert sizes["large"] == (20_000, 500, 1_000, 384, 128)
     assert sizes["tiny"] == (24, 8, 8, 64, 32)
     assert Synthpedes.BUILDER_CONFIGS[0].name == "default"
+    assert sizes["composed"] == sizes["default"]
+    assert {c.name: c.changed for c in Synthpedes.BUILDER_CONFIGS} == {
+        "default": 0.25, "composed": 1.0, "large": 0.25, "medium": 0.0, "tiny": 0.5,
+    }  # fmt: skip
+
+
+# Twins
+
+
+@pytest.fixture(scope="module")
+def twins(planned):
+    """split -> [(pictures of a person in both outfits, those of its twin)]."""
+    found = {}
+    for split in pictures.TWIN_SPLITS:
+        of = {}
+        for part in (split, f"{split}_changed"):
+            for picture in planned[part]:
+                of.setdefault(picture.person_id, []).append(picture)
+        theirs = {}
+        for picture in planned[f"{split}_twins"]:
+            theirs.setdefault(picture.shades, []).append(picture)
+        found[split] = [(of[person_id], theirs.get(person_id, [])) for person_id in of]
+    return found
+
+
+def test_everybody_with_a_second_outfit_has_a_twin_in_both(twins):
+    for pairs in twins.values():
+        assert any(theirs for _, theirs in pairs)
+        for own, theirs in pairs:
+            assert len(theirs) == (8 if len(own) == 8 else 0)
+            for one, other in zip(own, theirs, strict=False):
+                outfit = set(one.person) - set(BODY)
+                assert {a: one.person[a] for a in outfit} == {a: other.person[a] for a in outfit}
+                assert (one.view, one.family, one.shades) == (
+                    other.view,
+                    other.family,
+                    other.shades,
+                )
+
+
+def test_a_twin_is_told_from_the_person_by_the_body_on_every_side(twins):
+    for own, theirs in sum(twins.values(), []):  # noqa: RUF017, two lists
+        for one, other in zip(own, theirs, strict=False):
+            assert not conflicts(other.person)
+            assert one.person["gender"] == other.person["gender"]
+            shown = visible(one.person, one.view) & visible(other.person, one.view)
+            different = [a for a in BODY if a in shown and one.person[a] != other.person[a]]
+            assert len(different) >= 2
+
+
+def test_a_twin_is_nobody_else(planned, twins):
+    people = {picture.person_id for split in _PEOPLE for picture in planned[split]}
+    for split, pairs in twins.items():
+        looks = {
+            look(picture.person)
+            for part in (split, f"{split}_changed")
+            for picture in planned[part]
+        }
+        for own, theirs in pairs:
+            assert not {picture.person_id for picture in theirs} & people
+            assert len({picture.person_id for picture in theirs}) == (len(own) == 8)
+            assert len({frozenset({a: p.person[a] for a in BODY}.items()) for p in theirs}) <= 1
+            assert not {look(picture.person) for picture in theirs} & looks
+
+
+def test_there_are_twins_of_val_and_test_in_the_built_data_set(records, planned):
+    assert set(records) == {*_PEOPLE, *(f"{s}_changed" for s in _PEOPLE), "val_twins", "test_twins"}
+    for part in ("val_twins", "test_twins"):
+        assert [r["file"].decode() for r in records[part]] == [p.file for p in planned[part]]
+        assert records[part][0]["image"] == pictures.make_record(planned[part][0], 64, 32)["image"]
+
+
+def test_without_second_outfits_there_are_no_twins():
+    planned = pictures.plan(1, _PEOPLE, 0.0)
+    assert [split for split, shown in planned.items() if shown] == list(_PEOPLE)
+
+
+# What the first release of the data set held, which twins and whatever comes later may not change:
+# of three pictures a split, the words and ids, and the mean of the pixels of each channel.
+_FIRST_RELEASE = {
+    "train": (
+        "b28c3a96d17589b3",
+        [[176.77, 162.48, 156.42], [169.81, 150.99, 131.13], [93.85, 110.33, 136.51]],
+    ),
+    "val": (
+        "17bca4c237a66f98",
+        [[134.26, 140.53, 154.17], [122.18, 127.33, 136.52], [143.45, 141.92, 141.64]],
+    ),
+    "test": (
+        "e6d6683c3a0c743c",
+        [[116.96, 87.93, 102.34], [147.26, 108.06, 86.72], [144.01, 125.59, 98.92]],
+    ),
+    "train_changed": (
+        "0c04b261f46157de",
+        [[98.12, 107.71, 72.08], [83.54, 90.33, 111.57], [134.03, 132.12, 96.6]],
+    ),
+    "val_changed": (
+        "f72d7c3c21be9dd7",
+        [[79.21, 57.61, 52.72], [84.54, 114.01, 82.34], [130.97, 113.2, 105.66]],
+    ),
+    "test_changed": (
+        "28fdd262f61196e4",
+        [[186.81, 174.64, 169.16], [146.73, 129.37, 109.65], [94.94, 94.37, 107.41]],
+    ),
+}
+
+
+@pytest.mark.parametrize("part", list(_FIRST_RELEASE))
+def test_pictures_stay_those_of_the_first_release(planned, part):
+    text, means = _FIRST_RELEASE[part]
+    made = [pictures.make_record(planned[part][i], 64, 32) for i in (0, 5, -1)]
+    pixels = [np.array(Image.open(io.BytesIO(record.pop("image")))) for record in made]
+    np.testing.assert_allclose([p.mean((0, 1)) for p in pixels], means, atol=0.1)
+    assert hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16] == text

@@ -8,7 +8,7 @@ and keeps what passes four filters: quality, identity, alignment, inferability. 
 each of them removed. Forms of attribute tables: jaxreid/data/triplet_maker/tables.py; callables for
 a language model, a generator and scorers: jaxreid/data/triplet_maker/plugs.py.
 
-Exit codes: 0, 1 (no triplet was kept), 2 (what a user can mend), 130 (Ctrl-C; nothing is written).
+Exit codes: 0, 1 (no triplet was kept), 2 (what a user can mend), 130 (Ctrl-C; no file of triplets).
 """
 
 import argparse
@@ -45,7 +45,7 @@ from jaxreid.data.triplet_maker.sets import (  # noqa: E402
     read_published,
     read_rendered,
 )
-from jaxreid.data.triplet_maker.tables import read_mapping, read_table  # noqa: E402
+from jaxreid.data.triplet_maker.tables import MARKET_1501, Mapped, read_mapping, read_table  # noqa: E402
 from jaxreid.files import write_atomic, write_json  # noqa: E402
 from jaxreid.sheet import CELL_HEIGHT, CELL_WIDTH, TEXT_WIDTH, save_sheet, wrap  # noqa: E402
 
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; nothing is written", file=sys.stderr)
+        print("interrupted; no triplets are written", file=sys.stderr)
         return 130
     for split, report in reports.items():
         print(f"\n{split}\n{report.as_text()}")
@@ -97,7 +97,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("set", help=f"{', '.join(PUBLISHED)}, or {RENDERED}:VARIANT")
     add("--root", type=Path, metavar="DIR", help="published folder or its parent")
     add("--attributes", type=Path, metavar="FILE", help="table of attributes, .json or .csv")
-    add("--mapping", type=Path, metavar="FILE", help="what the cells of the table mean, .json")
+    add("--mapping", type=Path, metavar="FILE", help="cells of the table, .json, or market_1501")
     add("--data-dir", type=Path, metavar="DIR", help=f"prepared data, of {RENDERED}")
     add("--split", action="append", choices=_SPLITS, help="again for each; by default all")
     add("--out", type=Path, required=True, metavar="FILE", help="triplets, .json")
@@ -171,7 +171,7 @@ def open_collections(options: argparse.Namespace) -> dict[str, Collection]:
         )
     if not options.root or not options.attributes:
         raise ValueError(f"{name} needs --root and --attributes")
-    mapping = read_mapping(options.mapping) if options.mapping else None
+    mapping = _mapping(options.mapping) if options.mapping else None
     table = read_table(options.attributes, mapping=mapping, ignore=_names(options.ignore))
     found = read_published(name, options.root, table, allow_missing=options.allow_missing)
     for split in options.split or ():
@@ -305,6 +305,11 @@ class _Progress:
         )  # fmt: skip
 
 
+def _mapping(path: Path) -> Mapped:
+    """A mapping from a file, or that of Market-1501 by its name."""
+    return read_mapping(MARKET_1501 if str(path) == MARKET_1501.stem else path)
+
+
 def _scheme(collections: Mapping[str, Collection], options: argparse.Namespace) -> Scheme:
     """Roles of the attributes of all splits together."""
     records = [record for collection in collections.values() for record in collection.records]
@@ -335,9 +340,8 @@ def _limits(options: argparse.Namespace) -> Limits:
 
 def _plan(options: argparse.Namespace) -> Plan:
     """What is proposed and kept."""
-    for name in ("seed",):
-        if getattr(options, name) < 0:
-            raise ValueError(f"--{name} must be >= 0, got {getattr(options, name)}")
+    if options.seed < 0:
+        raise ValueError(f"--seed must be >= 0, got {options.seed}")
     changes = (options.fewest_changes, options.most_changes)
     return Plan(options.pairs, changes, options.tries, options.per_image, options.limit)
 
@@ -360,10 +364,5 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _run() -> int:
-    """`main` of the command line."""
-    return main(sys.argv[1:])
-
-
 if __name__ == "__main__":
-    sys.exit(_run())
+    sys.exit(main(sys.argv[1:]))

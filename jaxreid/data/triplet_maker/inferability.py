@@ -77,19 +77,28 @@ def inferability(answers: Answers, limits: AnswerLimits) -> Verdict:
       limits: of each count.
     """
     score = 1 / answers.both if answers.both else 0.0
-    if not answers.both:
-        reason = "no look has the reference's body and what the words tell"
-    elif answers.both > limits.most_by_both:
-        reason = f"reference and words leave {answers.both} looks > {limits.most_by_both}"
-    elif answers.words < limits.fewest_by_words:
-        reason = f"the words alone leave {answers.words} looks < {limits.fewest_by_words}"
-    elif answers.reference < limits.fewest_by_reference:
-        reason = (
-            f"the reference alone leaves {answers.reference} looks < {limits.fewest_by_reference}"
-        )
-    else:
-        return Verdict("inferability", score, True, "", "looks")
-    return Verdict("inferability", score, False, reason, "looks")
+    checks = (
+        ("both", answers.both >= 1, "no look has the reference's body and what the words tell"),
+        (
+            "both",
+            answers.both <= limits.most_by_both,
+            f"reference and words leave {answers.both} looks > {limits.most_by_both}",
+        ),
+        (
+            "words alone",
+            answers.words >= limits.fewest_by_words,
+            f"the words alone leave {answers.words} looks < {limits.fewest_by_words}",
+        ),
+        (
+            "reference alone",
+            answers.reference >= limits.fewest_by_reference,
+            f"the reference alone leaves {answers.reference} looks < {limits.fewest_by_reference}",
+        ),
+    )
+    for measure, holds, reason in checks:
+        if not holds:
+            return Verdict("inferability", score, False, reason, measure)
+    return Verdict("inferability", score, True, "", "both")
 
 
 def _holds(looks: Looks, phrase: Phrase) -> np.ndarray:

@@ -99,7 +99,8 @@ def _nouns(
     """(noun, values of the kind) of a part."""
     every = known[kind] if kind else frozenset()
     for word in (noun, *_ANY_KIND.get(part, ())):
-        yield word, every
+        if word not in every:  # else it is the word of that kind, and of those it is said of
+            yield word, every
     if not kind:
         for words in _UNSAID_KIND.get(part, {}).values():
             for word in words:

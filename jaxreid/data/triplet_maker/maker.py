@@ -140,7 +140,7 @@ class _Judge:
     def __init__(
         self, collection: Collection, scheme: Scheme, limits: Limits, pairs: str, plugs: Plugs
     ):
-        self.looks: Looks = find_looks(collection.records)
+        self.looks: Looks = find_looks(collection.records, (*scheme.body, *scheme.outfit))
         self._collection, self._scheme, self._limits, self._plugs = (
             collection, scheme, limits, plugs,
         )  # fmt: skip
@@ -193,10 +193,11 @@ class _Judge:
             measures = [image_measures(image) for image in images]
         else:
             measures = [self._measured(position) for position in (reference, target)]
-        return weakest(
-            *(image_quality(measured, limits.image) for measured in measures),
-            text_quality(words, self._known, limits.text),
+        worst = min(
+            (image_quality(measured, limits.image) for measured in measures),
+            key=lambda verdict: verdict.score,
         )
+        return weakest(worst, text_quality(words, self._known, limits.text))
 
     def _identity(self, reference, target, images) -> Verdict:
         """The attributes of both bodies, then their embeddings."""

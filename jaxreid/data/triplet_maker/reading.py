@@ -5,16 +5,17 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxreid.data.triplet_maker.lexicon import Claim, Lexicon
+from jaxreid.data.triplet_maker.records import NONE
 
-_TOKEN = re.compile(r"[a-z0-9]+(?:[-'][a-z0-9]+)*|[.;:!?]")
+_TOKEN = re.compile(r"[a-z0-9]+(?:[-'][a-z0-9]+)*|[,.;:!?]")
 # Between a modifier and its noun, "red and white, long shirt", these change nothing.
-_FILLER = frozenset(
-    ("a", "an", "the", "his", "her", "their", "its", "and", "or", "of", "pair", "some", "new")
-    + ("very", "color", "colour", "colored", "coloured", "also", "wearing", "wears", "wear", "in")
-    + ("on", "with", "to", "now", "plus", "matching", "same", "loose", "tight", "casual", "formal")
-    + ("simple", "slim", "thin", "thick", "fitted", "baggy", "printed", "plain", "solid", "small")
-    + ("large", "big")
-)
+_FILLER = frozenset((
+    "a", "an", "the", "his", "her", "their", "its", "and", "or", "of", "pair", "some", "new",
+    "very", "color", "colour", "colored", "coloured", "also", "wearing", "wears", "wear", "in",
+    "on", "with", "to", "now", "plus", "matching", "same", "loose", "tight", "casual", "formal",
+    "simple", "slim", "thin", "thick", "fitted", "baggy", "printed", "plain", "solid", "small",
+    "large", "big", ",",
+))  # fmt: skip
 _NEGATIONS = (("no",), ("without",), ("not",), ("instead", "of"), ("rather", "than"), ("minus",))
 # Nouns of the body take their colours with them: "with black hair".
 _BODY_NOUNS = frozenset(
@@ -145,6 +146,11 @@ def _phrase(lexicon: Lexicon, noun: str, text: str, state: _Pending) -> Phrase:
             if part in lexicon.adjectives[word]:
                 name, values = lexicon.adjectives[word][part]
                 claims[name] = claims.get(name, values) & values
+        if len(claims) > 1:
+            # "A red top" of any kind: red is seen where the kind is not, beside a vest.
+            vague = next(iter(claims))
+            if claims[vague] == lexicon.values[vague] - {NONE}:
+                del claims[vague]
         readings.append(tuple(claims.items()))
     if state.negated:
         # Not (a and b) is not a, or not b: each a reading of its own.

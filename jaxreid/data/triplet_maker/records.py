@@ -45,8 +45,12 @@ class Looks(NamedTuple):
         return self.codes[:, self.names.index(attribute)]
 
 
-def find_looks(records: Sequence[Record]) -> Looks:
+def find_looks(records: Sequence[Record], names: Sequence[str]) -> Looks:
     """Returns the looks: images of one person_id with equal attributes have one.
+
+    Args:
+      records: images of one split.
+      names: the attributes that count; none of the records need have them.
 
     Raises:
       ValueError: there are no records.
@@ -56,12 +60,13 @@ def find_looks(records: Sequence[Record]) -> Looks:
     number_of: dict[tuple, int] = {}
     number, first = [], []
     for i, record in enumerate(records):
-        key = (record.person_id, *sorted(record.attributes.items()))
+        key = (record.person_id, *(record.attributes.get(name) for name in names))
         if key not in number_of:
             number_of[key] = len(first)
             first.append(i)
         number.append(number_of[key])
-    values = attribute_values(records)
+    found = attribute_values(records)
+    values = {name: found.get(name, ()) for name in names}
     codes = np.full((len(first), len(values)), -1, np.int32)
     for column, (name, known) in enumerate(values.items()):
         place = {value: code for code, value in enumerate(known)}

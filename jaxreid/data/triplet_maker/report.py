@@ -19,6 +19,7 @@ class Report:
         self.proposed = 0
         self.kept = 0
         self.first = Counter()  # removed by this filter and by none before it
+        self.measures = Counter()  # (filter, measure) of those removed first
         self.each = Counter()  # removed by this filter if it were alone
         self._examples: dict[str, list[dict[str, Any]]] = {}
 
@@ -32,6 +33,7 @@ class Report:
             self.each.update(verdict.filter for verdict in drops)
             self.kept += not drops
             self.first.update(verdict.filter for verdict in drops[:1])
+            self.measures.update((verdict.filter, verdict.measure) for verdict in drops[:1])
             self._keep_example(candidate, collection)
 
     def as_json(self) -> dict[str, Any]:
@@ -41,6 +43,9 @@ class Report:
             "without_another_outfit": self.alone,
             "proposed": self.proposed,
             "removed_first": {name: self.first[name] for name in FILTERS},
+            "removed_first_by": {
+                f"{name}: {measure}": count for (name, measure), count in self._by_measure()
+            },
             "removed_alone": {name: self.each[name] for name in FILTERS},
             "kept": self.kept,
             "examples": {name: self._examples.get(name, []) for name in (*FILTERS, "kept")},
@@ -53,10 +58,13 @@ class Report:
             f"{'candidates':<24}{self.proposed:>10,}",
             f"{'':<24}{'first':>10}{'alone':>10}",
         ]
-        lines += [
-            f"{f'removed by {name}':<24}{self.first[name]:>10,}{self.each[name]:>10,}"
-            for name in FILTERS
-        ]
+        for name in FILTERS:
+            lines.append(f"{f'removed by {name}':<24}{self.first[name]:>10,}{self.each[name]:>10,}")
+            lines += [
+                f"  {measure:<22}{count:>10,}"
+                for (owner, measure), count in self._by_measure()
+                if owner == name
+            ]
         share = f"   {100 * self.kept / self.proposed:.1f} %" if self.proposed else ""
         lines.append(f"{'kept':<24}{self.kept:>10,}{share}")
         for name in (*FILTERS, "kept"):
@@ -67,6 +75,11 @@ class Report:
                     f"{example['words']!r}{reason}"
                 )
         return "\n".join(lines)
+
+    def _by_measure(self) -> list[tuple[tuple[str, str], int]]:
+        """((filter, measure), count), in the order of the filters and of the names."""
+        order = {name: place for place, name in enumerate(FILTERS)}
+        return sorted(self.measures.items(), key=lambda item: (order[item[0][0]], item[0][1]))
 
     def _keep_example(self, candidate: Judged, collection: Collection) -> None:
         """The first few of each filter, and of what is kept."""

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from jaxreid.data.records import AnnotationError
 from jaxreid.data.triplet_maker.records import NONE
 
+MARKET_1501 = Path(__file__).parent / "market_1501.json"  # of the attributes of Market-1501
+
 _PERSON = ("id", "person_id")
 _IMAGE = ("file_path", "img_path", "image", "file")
 _NOT_READ = ("split",)  # the annotations of the images say it

@@ -11,7 +11,8 @@ from jaxreid.data.triplet_maker.lexicon import detail_words, kind_words
 from jaxreid.data.triplet_maker.records import NONE, Record
 from jaxreid.data.triplet_maker.scheme import PARTS, Part, Scheme
 
-_OPENINGS = {"Wearing": 12, "Dressed in": 2, "In": 2, "Now wearing": 1}
+_OPENINGS = {"Wearing": 12, "In": 2, "Now wearing": 1}
+_DRESSED = {"Dressed in": 2}  # where clothes are told, not only shoes
 _OPENING_FOR_CARRIED = "Carrying"
 _PAIR = 0.2  # share of "a pair of" before plural nouns
 _MASS = ("footwear", "headwear", "paperwork", "paper")  # nouns without an article
@@ -63,9 +64,15 @@ def write(
         return ""
     if not worn:
         return f"{_OPENING_FOR_CARRIED} {_join(carried)}"
+    openings = _OPENINGS
+    if any(difference.part in ("outer", "top", "bottom") for difference in different):
+        openings = _OPENINGS | _DRESSED
+    opening = pick(rng, openings)
+    if worn[0].startswith("no "):
+        opening = "Wearing"  # "In no hat" is no English
     if carried:
-        return f"{pick(rng, _OPENINGS)} {', '.join(worn)} and carrying {_join(carried)}"
-    return f"{pick(rng, _OPENINGS)} {_join(worn)}"
+        return f"{opening} {', '.join(worn)} and carrying {_join(carried)}"
+    return f"{opening} {_join(worn)}"
 
 
 def _told(
@@ -86,8 +93,8 @@ def _told(
     if not details or (kind and kind not in seen and color not in seen):
         return None
     noun = pick(rng, _plain(seen[kind], kind_words(seen[kind]))) if kind in seen else part.noun
-    before = _details(scheme, part.name, seen, details, noun, rng)
-    text = " ".join(filter(None, (_color(part.name, seen, rng), *before, noun)))
+    before, after = _details(scheme, part.name, seen, details, noun, rng)
+    text = " ".join(filter(None, (*before, _color(part.name, seen, rng), *after, noun)))
     if noun in _MASS:
         return text
     if noun.endswith("s") and not noun.endswith("ss"):
@@ -103,17 +110,20 @@ def _details(
     different: Sequence[str],
     noun: str,
     rng: np.random.Generator,
-) -> list[str]:
-    """Adjectives: a pattern always where there is one, another detail where it differs."""
-    said = []
+) -> tuple[list[str], list[str]]:
+    """Adjectives before and after the colour: "long sleeved red striped shirt".
+
+    A pattern is told wherever there is one, another detail where it differs.
+    """
+    before, after = [], []
     for name in scheme.of(part):
         value = seen.get(name, NONE)
         if name == scheme.kind(part) or value == NONE or name.endswith(("color", "color2", "side")):
             continue
         has_pattern = name.endswith("_pattern") and value != "plain"
         if (has_pattern or name in different) and not set(value.split()) & set(noun.split()):
-            said.append(pick(rng, detail_words(name, value)))
-    return said
+            (after if has_pattern else before).append(pick(rng, detail_words(name, value)))
+    return before, after
 
 
 def _color(part: str, seen: Mapping[str, str], rng: np.random.Generator) -> str:

@@ -98,10 +98,12 @@ def _paper(data: str, stage: str) -> ConfigDict:
         config.train.batch_size = 128
         config.optim.learning_rate, config.optim.warmup_learning_rate = 1e-4, 1e-5
         config.optim.epsilon = 1e-8
-        config.optim.groups = ((r".*", 1.0, 4e-5),)
+        # solver/build.py; nothing else is trained.
+        config.optim.groups = ((r".*bias", 2.0, 0.0), (r".*", 1.0, 4e-5))
         return config
     # As configs/irra.py; in one run the words learn at their own rate, 1e-4.
     config.optim.groups = (
+        (r"inversion/.*bias", 20.0, 0.0),
         (r"inversion/.*", 10.0, 4e-5),
         (r"(classifier|mlm_head)/.*bias", 5.0, 0.0, "adam"),
         (r"(classifier|mlm_head)/.*", 5.0, 4e-5, "adam"),

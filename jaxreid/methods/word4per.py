@@ -74,9 +74,10 @@ def make(config) -> Method:
     model = make_clip(config, captions.vocabulary, captions.end_id)
     relation = make_relation(config, c, model, captions)
     inversion = TINet(c.hidden, config.model.bert.width, c.dropout, DTYPES[config.model.dtype])
-    prompt, template = (read_prompt(tokenizer, words) for words in (c.prompt, c.template))
-    # Room for the start token, the prompt and the end token.
-    empty = jnp.array([[tokenizer.cls_id, tokenizer.sep_id] + [0] * len(prompt.ids)], jnp.int32)
+    prompt, template = (
+        read_prompt(tokenizer, words, config.text.max_tokens) for words in (c.prompt, c.template)
+    )
+    empty = jnp.array([[tokenizer.cls_id, tokenizer.sep_id]], jnp.int32)  # a text without words
     normalised = normaliser(config)
     stages, aims = tuple(c.stages), tuple(c.inversions)
 

@@ -4,9 +4,6 @@ import jax
 from flax import linen as nn
 from flax.typing import Dtype
 
-# PyTorch's start of a linear layer: uniform within 1 / sqrt(inputs).
-_START = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
 
 class TINet(nn.Module):
     """Two hidden layers with dropout before the ReLU, then a linear one.
@@ -24,6 +21,16 @@ class TINet(nn.Module):
         """Returns token embeddings [B, D], without position, of image features [B, E], any norm."""
         x = feature
         for name in ("fc1", "fc2"):
-            x = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=_START, name=name)(x)
+            x = self._linear(self.hidden, name, x)
             x = nn.relu(nn.Dropout(self.dropout, deterministic=not train)(x))
-        return nn.Dense(self.width, dtype=self.dtype, kernel_init=_START, name="out")(x)
+        return self._linear(self.width, "out", x)
+
+    def _linear(self, width: int, name: str, x: jax.Array) -> jax.Array:
+        """A linear layer with PyTorch's start: weights and biases within 1 / sqrt(inputs)."""
+        limit = x.shape[-1] ** -0.5
+
+        def start(key, shape, dtype):
+            return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+        layer = nn.Dense(width, dtype=self.dtype, kernel_init=start, bias_init=start, name=name)
+        return layer(x)

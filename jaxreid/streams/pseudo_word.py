@@ -17,6 +17,7 @@ class Prompt(NamedTuple):
 
     ids: tuple[int, ...]  # tokens, 0 where the word for the image is put
     place: int  # of that word in a text, the start token being 0
+    max_tokens: int  # of a text, with the prompt, the start token and the end token
 
 
 def check_prompt(template: str, field: str, *, caption: bool) -> None:
@@ -34,31 +35,42 @@ def check_prompt(template: str, field: str, *, caption: bool) -> None:
         raise ValueError(f"{field} must have {wanted}, got {template!r}")
 
 
-def read_prompt(tokenizer: Tokenizer, template: str) -> Prompt:
-    """Returns the tokens of a template that `check_prompt` accepts."""
+def read_prompt(tokenizer: Tokenizer, template: str, max_tokens: int) -> Prompt:
+    """Returns the tokens of a template that `check_prompt` accepts.
+
+    Args:
+      tokenizer: of the captions.
+      template: see `check_prompt`.
+      max_tokens: `config.text.max_tokens`, which a text with a prompt has at most, too.
+
+    Raises:
+      ValueError: no place is left for a token of a caption.
+    """
     before, after = template.replace(CAPTION, "").split(WORD)
     first, last = (_ids(tokenizer, words) for words in (before, after))
-    return Prompt((*first, 0, *last), 1 + len(first))
+    ids = (*first, 0, *last)
+    least = 1 + len(ids) + 1 + 1  # start token, a token of the caption, end token
+    if max_tokens < least:
+        raise ValueError(
+            f"text.max_tokens must be at least {least} for the prompt {template!r}, "
+            f"got {max_tokens}"
+        )
+    return Prompt(ids, 1 + len(first), max_tokens)
 
 
 def prompted(prompt: Prompt, tokens: jax.Array, end_id: int) -> jax.Array:
-    """Returns i32[B, L]: texts with the prompt before them, cut to end at the last place.
+    """Returns i32[B, min(L + P, max_tokens)]: texts with the prompt before them.
+
+    A text that is too long is cut so that the end token stays last.
 
     Args:
       prompt: of P tokens.
-      tokens: i32[B, L], start token first.
+      tokens: i32[B, L], start token first, each row with an end token.
       end_id: of the token that ends a text.
-
-    Raises:
-      ValueError: L has no place for the start token, the prompt and the end token.
     """
-    rows, length = tokens.shape
-    if length < len(prompt.ids) + 2:
-        raise ValueError(
-            f"text.max_tokens must be at least {len(prompt.ids) + 2} for the prompt, got {length}"
-        )
-    ids = jnp.broadcast_to(jnp.array(prompt.ids, tokens.dtype)[None], (rows, len(prompt.ids)))
-    longer = jnp.concatenate([tokens[:, :1], ids, tokens[:, 1:]], axis=1)[:, :length]
+    ids = jnp.array(prompt.ids, tokens.dtype)[None]  # [1, P]
+    ids = jnp.broadcast_to(ids, (len(tokens), len(prompt.ids)))
+    longer = jnp.concatenate([tokens[:, :1], ids, tokens[:, 1:]], axis=1)[:, : prompt.max_tokens]
     ended = (longer == end_id).any(axis=1)
     return longer.at[:, -1].set(jnp.where(ended, longer[:, -1], end_id))
 
@@ -80,5 +92,5 @@ def prompt_feature(
 
 
 def _ids(tokenizer: Tokenizer, words: str) -> tuple[int, ...]:
-    """The tokens of words, without start and end."""
-    return tuple(encode_texts(tokenizer, [words])[0].ids)
+    """The tokens of words, without start and end; of no words none."""
+    return tuple(encode_texts(tokenizer, [words])[0].ids) if words.strip() else ()

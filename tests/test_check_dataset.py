@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from composed_copies import itcpr_records, syncpr_records, write_itcpr, write_lists, write_syncpr
 from copies import path_of, records, write_annotations, write_copy
 
-from jaxreid.data import cuhk_pedes
+from jaxreid.data import cuhk_pedes, itcpr, syncpr
+from jaxreid.data.itcpr_files import GalleryCounts
 from jaxreid.data.published import Counts
 
 
@@ -97,3 +99,46 @@ def test_unusable_input_exits_2_with_one_sentence(check, copy, capsys, fault):
     assert captured.err.startswith("cuhk_pedes: ")
     assert captured.err.count("\n") == 1
     assert not captured.out
+
+
+# Composed queries
+
+
+def test_itcpr_as_published_exits_0_and_tells_what_cannot_be_found(
+    check, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(itcpr, "COUNTS", GalleryCounts(5, 7, 5))
+    folder = write_itcpr(tmp_path)
+    assert check.main(["itcpr", "--root", str(folder)]) == 0
+    output = capsys.readouterr().out
+    assert "itcpr: as published" in output
+    assert "5 / 5" in output
+    assert "queries whose instance_id is in no row of the gallery: 1\n  9 (record 4)" in output
+    assert "images in the gallery more than once: 2\n" in output
+    assert "files in the image folder that no record names: 0" in output
+
+
+def test_itcpr_with_a_lost_image_and_a_lost_row_exits_1(check, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(itcpr, "COUNTS", GalleryCounts(5, 7, 5))
+    folder = write_itcpr(tmp_path, json_in="datasets")
+    queries, gallery = itcpr_records()
+    write_lists(folder / "datasets", queries[:-1], gallery)
+    (folder / "LAST/001/c.jpg").unlink()
+    assert check.main(["itcpr", "--root", str(tmp_path)]) == 1
+    output = capsys.readouterr().out
+    assert "4 / 5   differs" in output
+    assert "image files that cannot be used: 1\n  LAST/001/c.jpg (record 6) is missing" in output
+    assert "no record names: 1\n  LAST/000/q.jpg" in output
+
+
+def test_syncpr_is_counted_by_triplets_and_ids(check, tmp_path, monkeypatch, capsys):
+    folder = write_syncpr(tmp_path, syncpr_records(3))
+    assert check.main(["syncpr", "--root", str(folder)]) == 1
+    output = capsys.readouterr().out
+    assert "12 / 1153220   differs" in output
+    assert "6 / 177530   differs" in output
+    monkeypatch.setattr(syncpr, "COUNTS", {"triplets": 12, "cpr_ids": 6})
+    assert check.main(["syncpr", "--root", str(folder)]) == 0
+    (folder / "SynCPR.json").write_text("[{}]")
+    assert check.main(["syncpr", "--root", str(folder)]) == 2
+    assert "record 0, key 'reference_caption': is missing" in capsys.readouterr().err

@@ -9,52 +9,123 @@ import hashlib
 import importlib
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jaxreid.data import published
+from jaxreid.data import itcpr_files, published, syncpr
 from jaxreid.data.annotations import PersonImage, check_identities, read_annotations
+from jaxreid.data.composed_sets import ComposedSource, image_folder
 from jaxreid.data.prepared import decode_image
 from jaxreid.data.records import AnnotationError
 
-_DATA_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid")
+_CAPTIONED = ("cuhk_pedes", "icfg_pedes", "rstpreid")
+_COMPOSED = ("itcpr", "tgcpr", "syncpr")
 _SHOWN = 5  # examples of each kind of fault
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the report; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data_set", choices=_DATA_SETS)
+    parser.add_argument("data_set", choices=(*_CAPTIONED, *_COMPOSED))
     parser.add_argument("--root", required=True, type=Path, help="data-set folder or its parent")
     parser.add_argument(
         "--allow-unknown-keys", action="store_true", help="go on with keys no published file has"
     )
     options = parser.parse_args(arguments)
-    layout = importlib.import_module(f"jaxreid.data.{options.data_set}").LAYOUT
+    check = check_captioned if options.data_set in _CAPTIONED else check_composed
     try:
-        source = published.locate(layout, options.root, allow_partial=True)
-        images = []
-        for path, split in source.annotations:
-            images += read_annotations(
-                path,
-                splits=tuple(layout.counts),
-                split=split,
-                allow_unknown_keys=options.allow_unknown_keys,
-            )
-        check_identities(images)
+        whole = check(options.data_set, options.root, options.allow_unknown_keys)
     except (AnnotationError, OSError) as error:
         print(f"{options.data_set}: {error}", file=sys.stderr)
         return 2
+    print(f"\n{options.data_set}: " + ("as published" if whole else "NOT as published"))
+    return 0 if whole else 1
+
+
+def check_captioned(data_set: str, root: Path, allow_unknown_keys: bool) -> bool:
+    """Prints the report of a data set of captions; True if it is as published."""
+    layout = importlib.import_module(f"jaxreid.data.{data_set}").LAYOUT
+    source = published.locate(layout, root, allow_partial=True)
+    images = []
+    for path, split in source.annotations:
+        images += read_annotations(
+            path,
+            splits=tuple(layout.counts),
+            split=split,
+            allow_unknown_keys=allow_unknown_keys,
+        )
+    check_identities(images)
     for path, _ in source.annotations:
         print(f"annotations {path}")
     print(f"images      {source.images}\n")
     matches = report_counts(layout, images)
     report_statistics(images)
-    whole = report_images(source.images, images)
-    print(f"\n{options.data_set}: " + ("as published" if matches and whole else "NOT as published"))
-    return 0 if matches and whole else 1
+    return report_images(source.images, images) and matches
+
+
+def check_composed(data_set: str, root: Path, allow_unknown_keys: bool) -> bool:
+    """Prints the report of a data set of composed queries; True if it is as published."""
+    module = importlib.import_module(f"jaxreid.data.{data_set}")
+    source = module.locate(root)
+    read = _read_syncpr if data_set == "syncpr" else _read_itcpr
+    images, counts, lists = read(source, module.COUNTS, allow_unknown_keys)
+    folder = image_folder(source, (image.file for image in images))
+    for path in source.annotations:
+        print(f"annotations {path}")
+    print(f"images      {folder}\n\n{'':<26}{'here / published':>24}")
+    for what, (got, expected) in counts.items():
+        differs = expected is not None and got != expected
+        shown = f"{got} / {'not published' if expected is None else expected}"
+        print(f"{what:<26}{shown:>24}{'   differs' if differs else ''}")
+    print()
+    for title, lines in lists.items():
+        _list(title, lines)
+    matches = all(expected in (None, got) for got, expected in counts.values())
+    return report_images(folder, images, source.annotations) and matches
+
+
+def _read_itcpr(
+    source: ComposedSource, published_counts: itcpr_files.GalleryCounts, allow_unknown_keys: bool
+) -> tuple[list[PersonImage], dict[str, tuple[int, int | None]], dict[str, list[str]]]:
+    """Images, counts here and published, and what else is to be told."""
+    queries, gallery = (
+        itcpr_files.read_rows(path, captions=captions, allow_unknown_keys=allow_unknown_keys)
+        for path, captions in zip(source.annotations, (True, False), strict=True)
+    )
+    relevant = sum(row.instance_id >= 0 for row in gallery)
+    got = itcpr_files.GalleryCounts(len(queries), len(gallery), relevant)
+    names = ("queries", "gallery images", "of them asked for")
+    rows = {row.file: row for row in (*queries, *gallery)}  # the gallery knows whom it shows
+    images = [_image(row.file, row.instance_id, row.source, row.record) for row in rows.values()]
+    lost = itcpr_files.unanswered(queries, gallery)
+    again = [file for file, n in Counter(row.file for row in gallery).items() if n > 1]
+    return (
+        images,
+        dict(zip(names, zip(got, published_counts, strict=True), strict=True)),
+        {
+            "queries whose instance_id is in no row of the gallery": [
+                f"{row.instance_id} (record {row.record})" for row in lost
+            ],
+            "images in the gallery more than once": again,
+        },
+    )
+
+
+def _read_syncpr(
+    source: ComposedSource, published_counts: Mapping[str, int], allow_unknown_keys: bool
+) -> tuple[list[PersonImage], dict[str, tuple[int, int | None]], dict[str, list[str]]]:
+    """Images, counts here and published, and what else is to be told: nothing."""
+    table = syncpr.Table(source.annotations[0], allow_unknown_keys)
+    got = {"triplets": len(table.words), "cpr_ids": len(set(table.cpr_id))}
+    images = [_image(image.file, -1, image.source, image.record) for image in table.images()]
+    return images, {what: (got[what], n) for what, n in published_counts.items()}, {}
+
+
+def _image(file: str, person_id: int, source: Path, record: int) -> PersonImage:
+    """An image as `report_images` takes it."""
+    return PersonImage(file, person_id, "", (), str(source), record, "")
 
 
 def report_counts(layout: published.Layout, images: list[PersonImage]) -> bool:
@@ -94,7 +165,9 @@ def report_statistics(images: list[PersonImage]) -> None:
     )
 
 
-def report_images(folder: Path, images: list[PersonImage]) -> bool:
+def report_images(
+    folder: Path, images: list[PersonImage], annotations: Iterable[Path] = ()
+) -> bool:
     """Prints image files that are unusable, equal or unused; True if all can be used."""
     problems, same = [], defaultdict(list)
     for image in images:
@@ -109,6 +182,7 @@ def report_images(folder: Path, images: list[PersonImage]) -> bool:
     twice = [group for group in same.values() if len(group) > 1]
     conflicts = [group for group in twice if len({image.person_id for image in group}) > 1]
     used = {Path(image.file) for image in images}
+    used |= {path.relative_to(folder) for path in annotations if path.is_relative_to(folder)}
     unused = sorted(
         path.relative_to(folder)
         for path in folder.rglob("*")

@@ -14,7 +14,6 @@ triplets that lead to it, -1 if none does. Where triplets of several cpr_ids lea
 cpr_ids are one instance, of the least of them: equality of person and outfit has to hold both ways.
 """
 
-import itertools
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -115,8 +114,8 @@ def read(source: ComposedSource, config: PublishedConfig) -> tuple[Path, dict[st
       ValueError: config.val_people does not fit.
     """
     (path,) = source.annotations
-    table = _Table(path, config.allow_partial)
-    folder = image_folder(source, itertools.islice(table.place, 1000))
+    table = Table(path, config.allow_partial)
+    folder = image_folder(source, table.place)
     partial = config.allow_partial
     check_count(path, "triplets", len(table.words), COUNTS["triplets"], partial)
     check_count(path, "cpr_ids", len(set(table.cpr_id)), COUNTS["cpr_ids"], partial)
@@ -140,10 +139,11 @@ def read(source: ComposedSource, config: PublishedConfig) -> tuple[Path, dict[st
     }
 
 
-class _Table:
+class Table:
     """All records of SynCPR.json, each string once: there are a million."""
 
     def __init__(self, path: Path, allow_unknown_keys: bool):
+        """Raises AnnotationError naming the first record that cannot be used."""
         self.path = path
         self.place: dict[str, int] = {}  # image file -> its number
         self.captions: list[tuple[str, ...]] = []  # of each image
@@ -164,21 +164,21 @@ class _Table:
         person_id = np.full(len(self.place), -1, np.int64)
         person_id[ends[1]] = instance
         files = list(self.place)
-        images = [
-            ComposedImage(
-                files[i],
-                int(person_id[i]),
-                self.captions[i],
-                self.path,
-                self.first[i] // 2,
-                f"{_ENDS[self.first[i] % 2]}_image_path",
-            )
-            for i in used.tolist()
-        ]
+        images = [self._described(i, files[i], int(person_id[i])) for i in used.tolist()]
         reference, target = np.searchsorted(used, ends).astype(np.int32)
         words = tuple(self.words[i] for i in rows.tolist())
         triplets = Triplets(reference, target, instance.astype(np.int32), words)
         return ComposedSplit(images, triplets, np.arange(len(images), dtype=np.int32))
+
+    def images(self) -> list[ComposedImage]:
+        """Returns all images as nobody's, in order of first appearance."""
+        return [self._described(i, file, -1) for i, file in enumerate(self.place)]
+
+    def _described(self, i: int, file: str, instance_id: int) -> ComposedImage:
+        """Image i with what is known of it."""
+        record, way = divmod(self.first[i], 2)
+        key = f"{_ENDS[way]}_image_path"
+        return ComposedImage(file, instance_id, self.captions[i], self.path, record, key)
 
     def _image(self, index: int, way: int, record: dict[str, Any]) -> int:
         """The number of an image of a record, with what the record says of it kept."""

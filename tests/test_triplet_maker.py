@@ -314,6 +314,14 @@ def test_words_of_another_grammar_are_read_as_true(rendered):
             assert holds(phrase, shown, unknown=False), (words, phrase.text)
 
 
+def test_what_is_missing_is_told_last():
+    reference = record(1, gender="man", outer="coat", top="shirt", top_color="red", bag="none")
+    target = record(2, gender="man", outer="none", top="shirt", top_color="blue", bag="bag")
+    scheme = make_scheme(target.attributes)
+    words = write(scheme, target, differences(scheme, reference, target), np.random.default_rng(0))
+    assert words.endswith("blue shirt, no coat and carrying a bag")
+
+
 def test_only_differences_that_the_target_shows_are_told():
     reference = record(1, gender="man", top="shirt", top_color="red", hat="cap", belt="none")
     target = record(
@@ -336,6 +344,20 @@ def test_good_images_and_words_pass_quality():
     assert verdict.keep
     assert verdict.score >= 1
     assert text_quality("A red coat", {"a", "red", "coat"}, TEXT).keep
+
+
+def test_measures_of_an_image_equal_those_of_a_loop():
+    image = sharp(6, 5)
+    grey = [[0.299 * r + 0.587 * g + 0.114 * b for r, g, b in row] for row in image.tolist()]
+    laplacian = [
+        grey[y - 1][x] + grey[y + 1][x] + grey[y][x - 1] + grey[y][x + 1] - 4 * grey[y][x]
+        for y in range(1, 5)
+        for x in range(1, 4)
+    ]
+    measures = image_measures(image)
+    assert measures["sharpness"] == pytest.approx(np.var(laplacian), rel=1e-4)
+    assert measures["contrast"] == pytest.approx(np.std(grey), rel=1e-4)
+    assert (measures["width"], measures["height"], measures["exposure"]) == (5, 6, 1)
 
 
 @pytest.mark.parametrize(
@@ -462,6 +484,12 @@ def test_unknown_attributes_exclude_no_answer():
     looks = find_looks(records, (*scheme.body, *scheme.outfit))
     phrases = read(make_lexicon(scheme, attribute_values(records)), "a red coat")
     answers = count_answers(looks, scheme, np.ones(3, bool), 2, 0, phrases)
+    assert answers == Answers(words=2, reference=2, both=2)
+    # The hats differ only where both are known.
+    records[0] = records[0]._replace(attributes=records[0].attributes | {"hat": "cap"})
+    looks = find_looks(records, (*scheme.body, *scheme.outfit, "hat"))
+    scheme = scheme._replace(outfit={**scheme.outfit, "hat": "hat"})
+    answers = count_answers(looks, scheme, np.ones(3, bool), 2, 1, phrases)
     assert answers == Answers(words=2, reference=2, both=2)
 
 

@@ -60,6 +60,7 @@ def write(
         text = _told(scheme, part, seen, of_part, rng) if of_part else None
         if text:
             (carried if part.carried and not text.startswith("no ") else worn).append(text)
+    worn.sort(key=lambda text: text.startswith("no "))  # what is missing is told last
     if not worn and not carried:
         return ""
     if not worn:

@@ -514,11 +514,12 @@ def test_inferability_needs_both_and_more_than_either(answers, measure):
 
 def test_order_shows_every_person_before_any_twice():
     records = people(7, images=3).records
-    order = visiting_order(records, np.random.default_rng(0))
-    assert sorted(order) == list(range(21))
-    for turn in range(3):
-        assert len({records[i].person_id for i in order[7 * turn : 7 * turn + 7]}) == 7
-    assert order != visiting_order(records, np.random.default_rng(1))
+    orders = [visiting_order(records, np.random.default_rng(seed)) for seed in range(3)]
+    for order in orders:
+        assert sorted(order) == list(range(21))
+        for turn in range(3):
+            assert len({records[i].person_id for i in order[7 * turn : 7 * turn + 7]}) == 7
+    assert orders[0] != orders[1]
 
 
 def test_proposals_are_other_outfits_used_least_first():
@@ -584,6 +585,35 @@ def test_a_stricter_threshold_removes_more_by_its_filter_alone(filter_name, chan
     assert share[0] < share[1]
 
 
+def test_targets_are_chosen_in_turn():
+    loose = LIMITS._replace(answers=AnswerLimits(0, 0, 99))
+    found, _ = run(limits=loose, plan=PLAN._replace(changes=(1, 9)))
+    times = np.bincount([judged.look for judged in found if judged.kept], minlength=24)
+    assert times.sum() > 40
+    assert times.max() - times.min() <= 1 + len(found) - times.sum()  # but for dropped ones
+
+
+def test_words_about_what_the_target_does_not_show_are_dropped():
+    records = tuple(
+        one._replace(shown=frozenset(one.attributes) - {"hat"}) for one in people().records
+    )
+    collection = Collection(records, [sharp()] * len(records))
+    hats = Plugs(write=lambda reference, target, different: "Wearing a cap")
+    assert run(plugs=hats)[1]["removed_alone"]["alignment"] < len(run(plugs=hats)[0])
+    found, counts = run(collection, plugs=hats)
+    assert counts["removed_alone"]["alignment"] == len(found) > 0
+
+
+def test_quality_is_that_of_the_worse_image():
+    collection = people()
+    images = [sharp(height=20 + i) for i in range(len(collection.records))]
+    limits = LIMITS._replace(text=TEXT._replace(most=60))
+    found, _ = run(collection._replace(images=images), limits)
+    for judged in found:
+        height = 20 + min(judged.reference, judged.target)
+        assert judged.verdicts[0].score == min(height / 20, 2.0)  # 20 of 10 pixels wide
+
+
 def test_people_pair_with_themselves_where_asked():
     records = people().records
     records = tuple(one._replace(person_id=(one.person_id + 2) // 3) for one in records)
@@ -618,7 +648,11 @@ def test_plugs_write_generate_embed_and_score():
     strict = LIMITS._replace(embedding=0.9999999, score=2.0)
     _, counts = run(limits=strict, plugs=Plugs(embed=embed))  # images of the set are all equal
     assert counts["removed_alone"]["identity"] == 0
-    _, counts = run(limits=strict, plugs=Plugs(None, generate, embed, score))
+    plugs = Plugs(None, generate, embed, score)
+    _, counts = run(limits=LIMITS._replace(score=0.5), plugs=plugs)
+    # The target is scored, not the reference; a vague word may tell no change.
+    assert counts["removed_alone"]["alignment"] < counts["proposed"] / 2
+    _, counts = run(limits=strict, plugs=plugs)
     assert counts["removed_alone"]["identity"] == counts["proposed"]
     assert counts["removed_alone"]["alignment"] == counts["proposed"]
 

@@ -1,0 +1,423 @@
+"""FAFA equals PyTorch, loss and gradient, and its recipes build.
+
+tests/goldens/fafa.npz is made by tools/goldens_fafa.py; of fafa_release.npz see test_qformer.py.
+"""
+
+import pathlib
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from fafa_names import FafaNames
+
+from configs import fafa as recipes
+from jaxreid.data.text import train_tokenizer
+from jaxreid.losses.fda import fda_loss, token_similarity
+from jaxreid.losses.feature_diversity import (
+    feature_diversity_loss,
+    released_feature_diversity_loss,
+)
+from jaxreid.losses.masked_feature import masked_feature_loss
+from jaxreid.methods import Features, fafa
+from jaxreid.models.distribution_uncertainty import distribution_uncertainty
+from jaxreid.models.feature_predictor import FeaturePredictor
+from jaxreid.models.projection import Projection
+from jaxreid.models.qformer import QFormer
+from jaxreid.models.vit import ViT
+from jaxreid.optim import Adam, Group, adamw
+from jaxreid.start import load_start, read_rules
+from jaxreid.streams.query_former import (
+    QueryFormer,
+    embed_image,
+    embed_pair,
+    freeze_image,
+    image_tokens,
+    read_image,
+    read_pair,
+)
+
+GOLDENS = pathlib.Path(__file__).parent / "goldens"
+TOLERANCE = {"rtol": 0, "atol": 1e-5}
+CAPTIONS = ("a man in a red coat", "she has a bag now", "blue jeans", "a green hat", "no bag")
+
+
+def network(width: int = 32, image_width: int = 24, hidden: int = 20) -> QueryFormer:
+    """The network of fafa.npz."""
+    return QueryFormer(
+        vit=ViT((28, 28), 7, image_width, depth=2, heads=2, mlp=40, norm_epsilon=1e-5),
+        qformer=QFormer(
+            41, queries=5, width=width, depth=3, heads=4, mlp=48, max_positions=20, dropout=0.0
+        ),
+        image_proj=Projection(16),
+        text_proj=Projection(16),
+        predictor=FeaturePredictor(width, hidden),
+    )
+
+
+# Parity with PyTorch
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDENS / "fafa.npz") as arrays:
+        return dict(arrays)
+
+
+def tree(golden, kind):
+    """Parameters or gradients; those of the frozen image encoder have no gradient."""
+    names = FafaNames(golden, kind, heads=4)
+    params = {
+        "qformer": names.qformer("Qformer.bert.", 3),
+        "temperature": names.get("temp"),
+        **names.heads_and_predictor(),
+    }
+    vit = names.image_encoder(2, 2) if kind == "weight" else {"norm": names.norm("ln_vision")}
+    return params | {"vit": vit}
+
+
+@pytest.fixture(scope="module")
+def result(golden):
+    """((sum of the losses, outputs), gradients)."""
+    model = network()
+    inputs = {k.removeprefix("input/"): v for k, v in golden.items() if k.startswith("input/")}
+
+    def total(params):
+        params = freeze_image(params)
+        patches = image_tokens(model, params, inputs["reference"])
+        query = read_pair(model, params, patches, inputs["tokens"])
+        seen = read_image(model, params, image_tokens(model, params, inputs["target"]))
+        moved = distribution_uncertainty(seen, inputs["noise"])
+        tokens = embed_image(model, params, moved)
+        similarity = token_similarity(embed_pair(model, params, query), tokens, 3)
+        out = {"patches": patches, "query": query, "seen": seen, "moved": moved}
+        out["similarity"] = similarity
+        out["fda"] = fda_loss(
+            similarity, inputs["person_id"], temperature=params["temperature"], alpha=0.5
+        )
+        out["fd"] = feature_diversity_loss(tokens, margin=0.1)
+        out["mfr"] = masked_feature_loss(
+            query,
+            seen.mean(axis=1),
+            *inputs["masks"],
+            partial(model.predictor.apply, {"params": params["predictor"]}),
+        )
+        return out["fda"] + out["fd"] + 0.5 * out["mfr"], out
+
+    step = jax.jit(jax.value_and_grad(total, has_aux=True), compiler_options=tiny.QUICK)
+    return step(jax.tree.map(jnp.asarray, tree(golden, "weight")))
+
+
+@pytest.mark.parametrize("name", ["patches", "seen", "moved", "similarity", "fda", "fd", "mfr"])
+def test_features_and_losses_equal_pytorch(golden, result, name):
+    np.testing.assert_allclose(result[0][1][name], golden[f"output/{name}"], **TOLERANCE)
+
+
+def test_feature_of_a_query_is_cls_of_its_words(golden, result):
+    np.testing.assert_allclose(result[0][1]["query"], golden["output/fused"][:, 5], **TOLERANCE)
+
+
+def test_gradients_of_all_that_is_trained_equal_pytorch(golden, result):
+    expected = tree(golden, "gradient")
+    gradients = result[1] | {"vit": {"norm": result[1]["vit"]["norm"]}}
+    assert jax.tree.structure(gradients) == jax.tree.structure(expected)
+    flat = jax.tree_util.tree_flatten_with_path(gradients)[0]
+    for (path, gradient), wanted in zip(flat, jax.tree.leaves(expected), strict=True):
+        scale = max(1.0, np.abs(wanted).max())
+        np.testing.assert_allclose(
+            gradient / scale, wanted / scale, **TOLERANCE, err_msg=jax.tree_util.keystr(path)
+        )
+
+
+def test_frozen_image_encoder_has_no_gradient_but_for_its_final_norm(result):
+    for name, part in result[1]["vit"].items():
+        largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(part))
+        assert (largest > 0) == (name == "norm"), name
+
+
+# Parity with the release
+
+
+def test_losses_and_features_equal_the_release():
+    with np.load(GOLDENS / "fafa_release.npz") as arrays:
+        golden = dict(arrays)
+    inputs = {k.removeprefix("input/"): v for k, v in golden.items() if k.startswith("input/")}
+    params = jax.tree.map(jnp.asarray, FafaNames(golden, "weight", heads=4).heads_and_predictor())
+    model = network(hidden=512)
+
+    @partial(jax.jit, compiler_options=tiny.QUICK)
+    def run(fusion, target):
+        query = fusion[:, 5]
+        moved = distribution_uncertainty(target, inputs["noise"])
+        out = {"query": embed_pair(model, params, query), "moved": moved}
+        out["tokens"] = embed_image(model, params, moved)
+        out["similarity"] = token_similarity(out["query"], out["tokens"], 3)
+        out["fda"] = fda_loss(out["similarity"], inputs["person_id"], temperature=0.07, alpha=1.0)
+        out["fd"] = released_feature_diversity_loss(jax.random.key(0), out["tokens"], margin=0.1)
+        out["mfr"] = masked_feature_loss(
+            query,
+            target.mean(axis=1),
+            inputs["query_mask"],
+            inputs["image_mask"],
+            partial(model.predictor.apply, {"params": params["predictor"]}),
+        )
+        return out
+
+    for name, value in run(golden["output/fusion"], golden["output/target"]).items():
+        np.testing.assert_allclose(value, golden[f"output/{name}"], **TOLERANCE, err_msg=name)
+
+
+# The method
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("vocabulary"))
+    train_tokenizer(CAPTIONS, 60, folder)
+    return folder
+
+
+def config_of(vocabulary, **fields):
+    """The laptop recipe at the sizes of tests/tiny.py, with fields of its own section."""
+    config = recipes.get_config()
+    config.start, config.text.tokenizer = "", vocabulary
+    config.image.size = (16, 8)
+    config.text.max_tokens = 12
+    config.model.embedding = 16
+    config.model.vit.update(patch=8, width=32, depth=1, heads=2, mlp=48)
+    config.model.bert.update(
+        width=32, text_depth=2, cross_depth=1, heads=2, mlp=48, max_positions=12
+    )
+    config.fafa.update(dict(queries=4, top_tokens=2) | fields)
+    return config
+
+
+@pytest.fixture(scope="module")
+def built(vocabulary):
+    """(config, method, params, batch)."""
+    config = config_of(vocabulary)
+    method = fafa.make(config)
+    params = tiny.random_values(jax.eval_shape(method.init, jax.random.key(0)), seed=1)
+    rng = np.random.default_rng(2)
+    batch = {
+        "image": jnp.asarray(rng.integers(0, 256, (5, 16, 8, 3), np.uint8)),
+        "reference": jnp.asarray(rng.integers(0, 256, (5, 16, 8, 3), np.uint8)),
+        "tokens": jnp.asarray(method.tokenize(CAPTIONS)["tokens"]),
+        "person_id": jnp.array([0, 1, 0, 2, 3]),
+    }
+    return config, method, params, batch
+
+
+@pytest.fixture(scope="module")
+def losses(built, vocabulary):
+    """name -> (loss, metrics, gradient) of one step with one field changed."""
+    _, _, params, batch = built
+
+    def run(**fields):
+        method = fafa.make(config_of(vocabulary, **fields))
+
+        def loss(params):
+            value, (_, metrics) = method.loss(params, (), batch, jax.random.key(3), jnp.int32(0), 0)
+            return value, metrics
+
+        step = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=tiny.QUICK)
+        (value, metrics), gradient = step(params)
+        return jax.device_get((value, metrics, gradient))
+
+    return {
+        "paper": run(),
+        "released": run(target="released", diversity="batch"),
+        "trained": run(freeze_image=False),
+    }
+
+
+def test_loss_is_the_weighted_sum_of_its_parts(losses):
+    value, metrics, _ = losses["paper"]
+    total = metrics["fda"] + 1.0 * metrics["fd"] + 0.5 * metrics["mfr"]
+    np.testing.assert_allclose(value, total, rtol=1e-6)
+    assert min(metrics["fda"], metrics["fd"], metrics["mfr"]) > 0
+
+
+def test_form_of_the_release_changes_alignment_and_diversity_alone(losses):
+    paper, released = (losses[form][1] for form in ("paper", "released"))
+    assert paper["fda"] != released["fda"]
+    assert paper["fd"] != released["fd"]
+    np.testing.assert_allclose(paper["mfr"], released["mfr"], rtol=1e-6)
+
+
+def test_image_encoder_learns_where_it_is_not_frozen(losses):
+    for form, learns in (("paper", False), ("trained", True)):
+        vit = losses[form][2]["vit"]
+        for name, part in vit.items():
+            largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(part))
+            assert (largest > 0) == (learns or name == "norm"), name
+    np.testing.assert_allclose(losses["paper"][0], losses["trained"][0], rtol=1e-6)
+
+
+def test_everything_else_learns(losses):
+    still = [
+        jax.tree_util.keystr(path)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(losses["paper"][2])[0]
+        if path[0].key != "vit" and not np.abs(leaf).max() > 0
+    ]
+    assert still == []
+
+
+@pytest.mark.parametrize("variant", ["", "syncpr"])
+def test_step_of_the_optimiser_leaves_a_frozen_encoder_as_it_is(built, losses, variant):
+    params, gradient = built[2], losses["paper"][2]
+    o = recipes.get_config(variant).optim
+    adam = Adam(o.beta1, o.beta2, o.epsilon, o.clip_norm, o.accumulate)
+    groups = tuple(Group(*group) for group in o.groups)
+    optimiser = adamw(adam, groups, lambda step: jnp.float32(1e-3))
+
+    @partial(jax.jit, compiler_options=tiny.QUICK)
+    def step(params, gradient):
+        return optimiser.update(gradient, optimiser.init(params), params)[0]
+
+    for name, part in step(params, gradient)["vit"].items():
+        largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(part))
+        assert (largest > 0) == (name == "norm"), name
+
+
+def test_temperature_stays_within_its_limits_and_still_learns(built):
+    config, method, params, batch = built
+    high = params | {"temperature": jnp.float32(9.0)}
+
+    def loss(params):
+        value, (_, metrics) = method.loss(params, (), batch, jax.random.key(3), jnp.int32(0), 0)
+        return value, metrics
+
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=tiny.QUICK)
+    (_, metrics), gradient = step(high)
+    np.testing.assert_allclose(metrics["temperature"], config.fafa.temperature_limits[1])
+    assert gradient["temperature"] != 0
+
+
+def test_score_is_the_mean_of_the_best_tokens_of_an_image(built):
+    _, method, params, batch = built
+    images = jax.jit(method.encode_image)(params, batch["image"])
+    query = {name: batch[name] for name in ("reference", "tokens")}
+    queries = jax.jit(method.encode_query)(params, query)
+    assert images.tokens.shape == (5, 4, 16)
+    for rows in (images.tokens, images.embedding, queries.embedding):
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=-1), 1, rtol=0, atol=1e-5)
+    mean = np.asarray(images.tokens).mean(1)
+    np.testing.assert_allclose(
+        images.embedding, mean / np.linalg.norm(mean, axis=1, keepdims=True), **TOLERANCE
+    )
+    cosines = np.einsum("qe,gne->qgn", queries.embedding, images.tokens)
+    expected = np.sort(cosines, axis=-1)[..., -2:].mean(-1)
+    np.testing.assert_allclose(method.similarity(queries, images), expected, **TOLERANCE)
+    bare = Features(images.embedding * 0, images.tokens)
+    np.testing.assert_allclose(method.similarity(queries, bare), expected, **TOLERANCE)
+
+
+def test_query_depends_on_both_its_image_and_its_words(built):
+    _, method, params, batch = built
+    encode = jax.jit(method.encode_query, compiler_options=tiny.QUICK)
+    query = {name: batch[name] for name in ("reference", "tokens")}
+    whole = encode(params, query).embedding
+    for name in query:
+        other = encode(params, query | {name: query[name][::-1]}).embedding
+        assert np.abs(other - whole).max(axis=1)[[0, 1, 3, 4]].min() > 1e-3
+
+
+def test_query_without_a_reference_is_refused(built):
+    _, method, params, batch = built
+    with pytest.raises(ValueError, match="must have a reference image and words, got tokens"):
+        method.encode_query(params, {"tokens": batch["tokens"]})
+
+
+# Recipes
+
+
+def test_small_network_starts_from_the_weights_as_the_release_does():
+    config = recipes.get_config()
+    method = fafa.make(config)
+    shapes = jax.eval_shape(method.init, jax.random.key(0))
+    random = tiny.random_values(shapes, seed=0, temperature=0.07)
+    params = load_start(config.start, random, read_rules(config))
+    for i in range(4):
+        layer = params["qformer"][f"layer_{i}"]
+        for name in ("mlp", "mlp_norm"):
+            query = name.replace("mlp", "mlp_query")
+            jax.tree.map(np.testing.assert_array_equal, layer[name], layer[query])
+        assert ("crossattention" in layer) == (i % 2 == 0)
+    np.testing.assert_allclose(params["temperature"], 0.07)
+    kept = {
+        jax.tree_util.keystr(path[:2])
+        for (path, leaf), before in zip(
+            jax.tree_util.tree_flatten_with_path(params)[0], jax.tree.leaves(random), strict=True
+        )
+        if np.array_equal(leaf, before)
+    }
+    assert {name.split("']['")[0].strip("[']") for name in kept} == {
+        "qformer", "image_proj", "text_proj", "predictor", "temperature"
+    }  # fmt: skip
+    assert "['qformer']['query_tokens']" in kept
+    assert not any("layer" in name for name in kept)
+
+
+@pytest.mark.parametrize("variant", ["syncpr", "itcpr"])
+def test_paper_recipe_traces_at_full_size(variant, vocabulary):
+    config = recipes.get_config(variant)
+    config.text.tokenizer = vocabulary
+    method = fafa.make(config)
+    params = jax.eval_shape(method.init, jax.random.key(0))
+    size = 256
+    image = jax.ShapeDtypeStruct((size, 224, 224, 3), np.uint8)
+    batch = {
+        "image": image,
+        "reference": image,
+        "tokens": jax.ShapeDtypeStruct((size, 32), np.int32),
+        "person_id": jax.ShapeDtypeStruct((size,), np.int32),
+    }
+    loss = partial(method.loss, stage=0)
+    step = jax.ShapeDtypeStruct((), np.int32)
+    value, (memory, metrics) = jax.eval_shape(loss, params, (), batch, jax.random.key(0), step)
+    assert memory == ()
+    for number in (value, *metrics.values()):
+        assert (number.shape, number.dtype) == ((), np.float32)
+    images = jax.eval_shape(method.encode_image, params, image)
+    queries = jax.eval_shape(method.encode_query, params, batch)
+    assert images.tokens.shape == (size, 32, 256)
+    assert jax.eval_shape(method.similarity, queries, images).shape == (size, size)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"target": "soft"}, "fafa.target must be one of paper, released, got 'soft'"),
+        ({"diversity": "token"}, "fafa.diversity must be one of image, batch, got 'token'"),
+        ({"queries": 1}, "fafa.queries must be >= 2, got 1"),
+        ({"top_tokens": 5}, r"fafa.top_tokens must be in 1..4 \(fafa.queries\), got 5"),
+        ({"temperature": 0.0}, "fafa.temperature must be > 0, got 0.0"),
+        ({"temperature_limits": (0.5, 0.1)}, "fafa.temperature_limits must be a lower"),
+        ({"partial_alpha": 1.5}, r"fafa.partial_alpha must be in \[0, 1\], got 1.5"),
+        ({"margin": 2.0}, r"fafa.margin must be in \[-1, 1\], got 2.0"),
+        ({"mask_rate": 1.0}, r"fafa.mask_rate must be in \(0, 1\), got 1.0"),
+        ({"uncertainty_probability": -0.1}, "fafa.uncertainty_probability must be in"),
+        ({"mask_weight": -1.0}, "fafa.mask_weight must be >= 0, got -1.0"),
+    ],
+)
+def test_fields_that_cannot_be_are_refused(vocabulary, fields, message):
+    config = config_of(vocabulary, **fields)
+    with pytest.raises(ValueError, match=message):
+        fafa.check(config)
+    with pytest.raises(ValueError, match=message):
+        fafa.make(config)
+
+
+def test_cross_attentions_that_do_not_divide_the_layers_are_refused(vocabulary):
+    config = config_of(vocabulary)
+    config.model.bert.update(text_depth=5, cross_depth=2)
+    with pytest.raises(ValueError, match=r"cross_depth must divide model.bert.text_depth 5.*got 2"):
+        fafa.check(config)
+
+
+def test_unknown_variant_names_the_known_ones():
+    with pytest.raises(ValueError, match="know: '', 'released', 'itcpr', 'syncpr'"):
+        recipes.get_config("cpr")

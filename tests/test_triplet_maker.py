@@ -229,6 +229,7 @@ LOOK = {
         "white shoes, curly brown hair",
         "a purple tie, navy pants",
         "shoes that are white, blue pants",
+        "a white tie, pants",
     ],
 )
 def test_words_that_are_true_are_read_as_true(lexicon, words):
@@ -241,6 +242,7 @@ def test_words_that_are_true_are_read_as_true(lexicon, words):
     "words",
     [
         "a navy shirt",
+        "a navy, long sleeved shirt",
         "a white and navy striped shirt",
         "a short sleeved red top",
         "a plain t-shirt",
@@ -474,6 +476,15 @@ def test_answers_equal_a_count_by_hand():
     assert len(several) >= 10
 
 
+def test_a_look_is_a_person_in_an_outfit():
+    red = {"gender": "man", "top_color": "red"}
+    records = [record(1, **red), record(2, **red), record(1, **red), record(1, gender="man")]
+    looks = find_looks(records, ("gender", "top_color"))
+    assert looks.number.tolist() == [0, 1, 0, 2]
+    assert looks.column("top_color").tolist() == [0, 0, -1]
+    assert find_looks(records, ("gender",)).number.tolist() == [0, 1, 0, 0]
+
+
 def test_unknown_attributes_exclude_no_answer():
     records = [
         record(1, gender="man", top="coat", top_color="red"),
@@ -694,16 +705,16 @@ def tool():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A published folder with images of `people` and the table of their attributes."""
+    """A published folder with images of `people` in two splits, and their attributes."""
     root = tmp_path_factory.mktemp("set") / "CUHK-PEDES"
     (root / "imgs").mkdir(parents=True)
-    records, rows = people().records, {}
+    records, rows = people(40).records, {}
     content = []
     for one in records:
         Image.fromarray(sharp(96, 40)).save(root / "imgs" / one.file)
         content.append(
             {"id": one.person_id, "file_path": one.file, "captions": list(one.captions)}
-            | {"split": "train"}
+            | {"split": "train" if one.person_id <= 24 else "test"}
         )
         rows[one.person_id] = {"id": one.person_id, **one.attributes}
     (root / "reid_raw.json").write_text(json.dumps(content))
@@ -725,7 +736,10 @@ def test_tool_writes_the_same_triplets_in_both_forms(tool, folder, tmp_path, cap
     assert tool.main(options(folder, syncpr, "--format", "syncpr")) == 0
     assert "removed by inferability" in capsys.readouterr().out
     one, other = json.loads(ids.read_text()), json.loads(syncpr.read_text())
-    assert len(one) == json.loads(report.read_text())["splits"]["train"]["kept"] > 5
+    splits = json.loads(report.read_text())["splits"]
+    assert {row["split"] for row in one} == {"train", "test"}
+    for split, counts in splits.items():
+        assert counts["kept"] == sum(row["split"] == split for row in one)
     assert list(one[0]) == [
         "split", "reference", "target", "reference_id", "target_id", "relative_caption", "changed",
     ]  # fmt: skip
@@ -751,6 +765,7 @@ def test_tool_writes_generated_images_beside_their_triplets(tool, folder, tmp_pa
     monkeypatch.setattr(sys, "path", list(sys.path))
     out, images = tmp_path / "t.json", tmp_path / "drawn"
     more = ("--generate", "drawn:generate", "--images-out", str(images), "--limit", "3")
+    more += ("--split", "train")
     more += ("--sheet", str(tmp_path / "s.png"), "--format", "syncpr")
     assert tool.main(options(folder, out, *more)) == 0
     rows = json.loads(out.read_text())

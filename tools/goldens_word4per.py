@@ -75,6 +75,11 @@ def main() -> None:
     np.savez(options.out / "word4per.npz", **word4per(np.random.default_rng(20)))
 
 
+def single(arrays: Arrays) -> Arrays:
+    """Numbers computed in float64, kept in float32: nothing but our own rounding shows."""
+    return {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in arrays.items()}
+
+
 def inversion(widths: tuple[int, int, int], rng: np.random.Generator) -> nn.Sequential:
     """The textual inversion network in the order of the release (model/word4per.py), at rest."""
     inputs, hidden, outputs = widths
@@ -84,12 +89,12 @@ def inversion(widths: tuple[int, int, int], rng: np.random.Generator) -> nn.Sequ
         nn.Linear(hidden, outputs),
     )  # fmt: skip
     randomise(net, rng)
-    return net.eval()
+    return net.eval().double()
 
 
 def sdm(image: torch.Tensor, text: torch.Tensor, person_id: torch.Tensor) -> torch.Tensor:
     """IRRA's loss (see jaxreid/losses/sdm.py)."""
-    same = (person_id[:, None] == person_id[None]).float()
+    same = (person_id[:, None] == person_id[None]).double()
     log_target = torch.log(same / same.sum(1, keepdim=True) + EPSILON)
     cosine = F.normalize(image, dim=1) @ F.normalize(text, dim=1).T
     total = 0
@@ -153,7 +158,7 @@ def word4per(rng: np.random.Generator) -> Arrays:
     }
     shown, told = F.normalize(reference, dim=1), F.normalize(text, dim=1)
     both = composed["text"] + composed["image"]
-    return {
+    return single({
         "captions": np.array(CAPTIONS),
         "vocabulary": np.int32(vocabulary),
         "input/images": images,
@@ -171,7 +176,7 @@ def word4per(rng: np.random.Generator) -> Arrays:
         "output/composed/text,image": array(F.normalize(both, dim=1)),
         **{f"clip/weight/{name}": array(p) for name, p in model.named_parameters()},
         **arrays,
-    }
+    })  # fmt: skip
 
 
 def clip(vocabulary: int, end_id: int, rng: np.random.Generator) -> CLIPModel:
@@ -191,12 +196,13 @@ def clip(vocabulary: int, end_id: int, rng: np.random.Generator) -> CLIPModel:
     patches = (SIZE[0] // PATCH) * (SIZE[1] // PATCH)
     model.vision_model.embeddings.position_embedding = nn.Embedding(1 + patches, WIDTH)
     randomise(model, rng)
-    return model.requires_grad_(False)
+    return model.requires_grad_(False).double()
 
 
 def image_feature(model: CLIPModel, images: np.ndarray) -> torch.Tensor:
     """Class tokens, any norm; the model's own forward() refuses images that are not square."""
-    values = (torch.from_numpy(images).float() / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (MEAN, STD))
+    values = (torch.from_numpy(images).double() / 255 - mean) / std
     vision = model.vision_model
     hidden = vision.embeddings.patch_embedding(values.permute(0, 3, 1, 2))
     hidden = hidden.flatten(2).transpose(1, 2)

@@ -15,11 +15,11 @@ GALLERY = (
     ("LAST/000/b.jpg", 4),
     ("LAST/001/c.jpg", -1),
 )
-# (file, instance, caption): the second is in the gallery, the last has no answer there
+# (file, instance, caption): the second and the third are in the gallery, the last has no answer
 QUERIES = (
     ("PRCC/test/001/q.png", 3, "Wearing a red coat"),
     ("Celeb-reID/001/1_1_0.jpg", 1, "Wearing “white” shoes"),
-    ("Celeb-reID/001/1_1_0.jpg", 2, "Carrying a suitcase"),
+    ("Celeb-reID/001/1_2_0.jpg", 2, "Carrying a suitcase"),
     ("PRCC/test/001/q.png", 4, "Without a hat"),
     ("LAST/000/q.jpg", 9, "In blue"),
 )

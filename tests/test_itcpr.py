@@ -54,8 +54,9 @@ def test_target_is_an_answer_in_the_gallery_and_minus_1_without_one(opened):
 
 
 def test_a_query_image_of_the_gallery_is_one_image(opened):
-    assert opened.files.count("Celeb-reID/001/1_1_0.jpg") == 1
-    assert opened.triplets.reference[1] == opened.gallery[3]
+    for query, row in ((1, 3), (2, 0)):  # a distractor, and the answer to another query
+        assert opened.files.count(QUERIES[query][0]) == 1
+        assert opened.triplets.reference[query] == opened.gallery[row]
 
 
 def test_an_image_of_two_instances_is_two_images(opened):

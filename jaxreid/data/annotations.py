@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from jaxreid.data.json_records import (
+    MAX_ID,
     image_file,
     integer,
     is_missing,
@@ -22,7 +23,6 @@ _PATH_KEYS = ("file_path", "img_path")
 # ICFG-PEDES, back translations in the files of TBPS-CLIP.
 _UNUSED_KEYS = ("processed_tokens", "captions_bt")
 _KEYS = ("id", "captions", "split", *_PATH_KEYS, *_UNUSED_KEYS)
-MAX_ID = 2**31 - 1  # ids are i32 on the device
 
 
 class PersonImage(NamedTuple):

@@ -18,8 +18,6 @@ from jaxreid.data.prepared import LazyImages, damaged, read_records
 from jaxreid.data.published import image_problem, pixel_problem
 from jaxreid.data.records import AnnotationError, Split, Triplets
 
-MAX_ID = 2**31 - 1  # ids are i32 on the device
-
 
 class ComposedSource(NamedTuple):
     """The files of one copy of a data set."""

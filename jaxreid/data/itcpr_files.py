@@ -8,14 +8,20 @@ import numpy as np
 from absl import logging
 
 from jaxreid.data.composed_sets import (
-    MAX_ID,
     ComposedImage,
     ComposedSource,
     ComposedSplit,
     check_count,
     image_folder,
 )
-from jaxreid.data.json_records import check_keys, image_file, integer, json_records, sentence
+from jaxreid.data.json_records import (
+    MAX_ID,
+    check_keys,
+    image_file,
+    integer,
+    json_records,
+    sentence,
+)
 from jaxreid.data.records import AnnotationError, Triplets
 
 FILES = ("query.json", "gallery.json")

@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxreid.data.records import AnnotationError
 
+MAX_ID = 2**31 - 1  # ids are i32 on the device
 _CHUNK = 1 << 24  # bytes in memory at a time, many times a record: a file can have a gigabyte
 _SPACE = re.compile(r"[ \t\n\r]*")
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")

@@ -25,14 +25,20 @@ from absl import logging
 
 from jaxreid.data import composed_sets, published
 from jaxreid.data.composed_sets import (
-    MAX_ID,
     ComposedImage,
     ComposedSource,
     ComposedSplit,
     check_count,
     image_folder,
 )
-from jaxreid.data.json_records import check_keys, image_file, integer, json_records, sentence
+from jaxreid.data.json_records import (
+    MAX_ID,
+    check_keys,
+    image_file,
+    integer,
+    json_records,
+    sentence,
+)
 from jaxreid.data.published import PublishedConfig
 from jaxreid.data.records import AnnotationError, Triplets
 from jaxreid.data.shards import write_splits

@@ -70,21 +70,19 @@ def plan(seed: int, people: Mapping[str, int], changed: float) -> dict[str, list
             for i, index in enumerate(indices)
         ]
         looks = {look(person) for outfits in wardrobes for person in outfits}
-        with_twins = split in TWIN_SPLITS
-        pictures |= {split: [], f"{split}_changed": []}
-        pictures |= {f"{split}_twins": []} if with_twins else {}
+        parts = (split, f"{split}_changed")
+        twins_part = f"{split}_twins"
+        pictures |= {part: [] for part in (*parts, *[twins_part] * (split in TWIN_SPLITS))}
         for index, outfits in zip(indices, wardrobes, strict=True):
-            wearer = _Wearer(seed, person_id, int(population.family[index]), person_id)
-            for part, person in zip((split, f"{split}_changed"), outfits, strict=False):
-                number = person_id if part == split else total + person_id
-                pictures[part] += _four_sides(wearer, person, number, f"{part}/{person_id:05d}")
-            if with_twins and len(outfits) > 1:
+            wearer = _Wearer(seed, person_id, int(population.family[index]), shades=person_id)
+            for i, person in enumerate(outfits):
+                stem = f"{parts[i]}/{person_id:05d}"
+                pictures[parts[i]] += _four_sides(wearer, person, i * total + person_id, stem)
+            if twins_part in pictures and len(outfits) > 1:
                 wearer = wearer._replace(person_id=total + person_id)
-                twins = twin(outfits, looks, _rng(seed, _TWIN, person_id))
-                for i, person in enumerate(twins):
-                    stem = f"{split}_twins/{wearer.person_id:05d}_{_TWIN_OUTFITS[i]}"
-                    number = (2 + i) * total + person_id
-                    pictures[f"{split}_twins"] += _four_sides(wearer, person, number, stem)
+                for i, person in enumerate(twin(outfits, looks, _rng(seed, _TWIN, person_id)), 2):
+                    stem = f"{twins_part}/{wearer.person_id:05d}_{_TWIN_OUTFITS[i - 2]}"
+                    pictures[twins_part] += _four_sides(wearer, person, i * total + person_id, stem)
             person_id += 1
     return pictures
 

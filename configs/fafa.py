@@ -88,7 +88,6 @@ def _small() -> ConfigDict:
     config.start_rules = sections.start_rules()
     config.start_rules.update(_SMALL_RULES)
     config.data = sections.data("synthpedes", "composed")
-    config.data.queries = "triplets"
     config.image = sections.image((96, 48), "bicubic")
     config.image.flip = 0.0  # captions say left and right
     config.text = sections.text(40)
@@ -124,7 +123,6 @@ def _paper(name: str) -> ConfigDict:
     config.start = ""  # folder of weights to start from; "" = random
     config.start_rules = sections.start_rules()
     config.data = sections.data(name, "")
-    config.data.queries = "triplets"
     config.data.workers = 8
     # The release resizes to 384 x 192, adds black columns to a square and resizes to 224.
     config.image = sections.image((224, 224), "bicubic")

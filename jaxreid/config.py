@@ -10,9 +10,8 @@ from ml_collections import ConfigDict
 
 # The words that fields may have, stated where nothing heavy is imported. The modules that give
 # them their meaning have the same lists.
-DATA_SETS = (
-    "cuhk_pedes", "icfg_pedes", "rstpreid", "itcpr", "tgcpr", "syncpr", "synthpedes",
-)  # fmt: skip
+DATA_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid", "synthpedes")  # captioned
+COMPOSED_SETS = ("itcpr", "tgcpr", "syncpr")  # for methods that search by a photo plus words
 DTYPES = ("float32", "bfloat16")
 PERIODS = ("step", "epoch")
 KINDS = ("adamw", "adam")
@@ -60,7 +59,7 @@ def check(config: ConfigDict, devices: int) -> None:
 
 def _check_data(data: ConfigDict) -> None:
     """Rules of the section `data`."""
-    _one_of("data.name", data.name, DATA_SETS)
+    _one_of("data.name", data.name, (*DATA_SETS, *COMPOSED_SETS))
     if "people" in data:  # of recipes whose method classifies people
         _is("data.people", data.people, data.people >= 0, ">= 0")
     for name in ("caption_limit", "val_people", "images_per_person", "workers"):
@@ -72,11 +71,14 @@ def _check_data(data: ConfigDict) -> None:
     else:
         _is("data.variant", data.variant, not data.variant,
             f"'' for {data.name}: synthpedes alone has variants")  # fmt: skip
-    _one_of("data.test_name", data.test_name, ("", *DATA_SETS))
+    _one_of("data.test_name", data.test_name, ("", *DATA_SETS, *COMPOSED_SETS))
     for name in ("manual_dir", "test_manual_dir"):
         folder = data[name]
         if folder and not os.path.isdir(os.path.expanduser(folder)):
             raise FileNotFoundError(f"config.data.{name}: no such folder: {folder}")
+    _is("data.triplets", data.triplets,
+        not data.triplets or data.name in DATA_SETS and data.name != "synthpedes",
+        f"'' for {data.name}, which has its own")  # fmt: skip
     if data.triplets and not os.path.isfile(os.path.expanduser(data.triplets)):
         raise FileNotFoundError(f"config.data.triplets: no such file: {data.triplets}")
 

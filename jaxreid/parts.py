@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxreid.config import COMPOSED_SETS
 from jaxreid.data import pipeline
 from jaxreid.data.batches import Records
 from jaxreid.data.composed import open_composed
@@ -56,6 +58,11 @@ class Parts(NamedTuple):
     training: Callable[[], Records]  # of the train split
 
 
+def method_module(name: str) -> ModuleType:
+    """Returns the module of a method; see `jaxreid.methods`."""
+    return importlib.import_module(f"jaxreid.methods.{name}")
+
+
 def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
     """Returns the parts of a config.
 
@@ -75,7 +82,7 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
     given = config.text.tokenizer
     if given and not learn and os.path.isdir(vocabulary):
         config.text.tokenizer = vocabulary  # the run's own copy: its source may have moved
-    module = importlib.import_module(f"jaxreid.methods.{config.method}")
+    module = method_module(config.method)
     if hasattr(module, "check"):
         module.check(config)
     data_dir = os.path.expanduser(config.data.data_dir)
@@ -84,10 +91,17 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
     data = config.data.copy_and_resolve_references()
 
     kinds = {use: getattr(module, use, KINDS[0]) for use in ("QUERIES", "TRAINING")}
+    composed = "triplets" in kinds.values()
+    for field in ("name", "test_name"):
+        if data[field] in COMPOSED_SETS and not composed:
+            raise ValueError(
+                f"config.data.{field}: {data[field]} is searched by a photo plus words, "
+                f"{config.method} searches by captions"
+            )
 
     @functools.cache
     def split(name: str) -> Split:
-        return _open(data, name, data_dir, composed="triplets" in kinds.values())
+        return _open(data, name, data_dir, composed=composed)
 
     if given and learn and os.path.isdir(given):
         copy_vocabulary(given, vocabulary)

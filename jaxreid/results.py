@@ -58,13 +58,21 @@ def collect(
 def results_name(trained: Mapping[str, Any], ranked: Mapping[str, Any]) -> str:
     """Returns "results", or "results-DATA_SET" where a run is evaluated on another data set.
 
+    For runs that rank another set than they train on, that is the set ranked.
+
     Args:
       trained: section `data` of the run's config.
       ranked: section `data` of the evaluation's config.
     """
-    if all(trained[key] == ranked[key] for key in ("name", "variant")):
+    if _ranked_set(trained) == _ranked_set(ranked):
         return "results"
-    return "-".join(filter(None, ("results", ranked["name"], ranked["variant"])))
+    return "-".join(filter(None, ("results", *_ranked_set(ranked))))
+
+
+def _ranked_set(data: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and variant of the data set that a section `data` ranks."""
+    other = data.get("test_name", "")
+    return (other, "") if other else (data["name"], data["variant"])
 
 
 def fingerprint(split: Split) -> str:

@@ -22,7 +22,7 @@ from jaxreid.evaluate import evaluate as rank_and_score
 from jaxreid.loop import Plan, Stage, run_loop
 from jaxreid.mesh import put_batch, replicated
 from jaxreid.methods import Method
-from jaxreid.parts import Parts, assemble
+from jaxreid.parts import Parts, assemble, method_module
 from jaxreid.runlog import RunLog, clock
 from jaxreid.saved import check_network, enter, has_checkpoint, read_saved, with_training_of
 from jaxreid.start import load_start, read_rules
@@ -106,7 +106,8 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """Evaluates the best checkpoint of a run on the test split of the data set of `config`.
 
     On another data set than the run's the files are named results-DATA_SET.json and so on: no
-    parameter is tuned there (domain generalisation).
+    parameter is tuned there (domain generalisation). A field of the method that chooses how to rank
+    (its RANKED_BY) is appended where it is not the run's.
 
     Returns:
       The contents of the results file.
@@ -117,7 +118,14 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """
     parts, params, best = restore(config, workdir)
     _check_ranked(parts, "test", config.eval.top_k)
-    name = results.results_name(read_saved(workdir)["data"], config.data)
+    saved, method = read_saved(workdir), config.method
+    name = results.results_name(saved["data"], config.data)
+    # Nor does a ranking by other fields than the run's take the place of the run's own.
+    name += "".join(
+        f"-{config[method][field]}"
+        for field in _ranked_by(config)
+        if config[method][field] != saved[method][field]
+    )
     return _finish(parts, params, workdir, name, {}, best)
 
 
@@ -140,7 +148,7 @@ def restore(config: ConfigDict, workdir: str) -> tuple[Parts, Any, int]:
     check_network(saved, config, workdir)
     if not has_checkpoint(workdir):
         raise FileNotFoundError(f"no checkpoint in {workdir}/checkpoints: nothing was trained")
-    full = with_training_of(saved, config)
+    full = with_training_of(saved, config, _ranked_by(config))
     parts = _first_on_one(partial(assemble, full, f"{workdir}/tokenizer", learn=False))
     checkpoints = _checkpoints(config, workdir, read_only=True)
     best = checkpoints.best()
@@ -148,6 +156,11 @@ def restore(config: ConfigDict, workdir: str) -> tuple[Parts, Any, int]:
     params = checkpoints.restore_params(best, _on_mesh(shapes, parts.mesh))
     checkpoints.close()
     return parts, params, best
+
+
+def _ranked_by(config: ConfigDict) -> tuple[str, ...]:
+    """The fields of the method's section that an evaluation may choose."""
+    return getattr(method_module(config.method), "RANKED_BY", ())
 
 
 def _first_on_one(make: Callable[[], Parts]) -> Parts:

@@ -47,11 +47,21 @@ def run_config(workdir: str) -> ConfigDict:
     return config
 
 
-def with_training_of(saved: dict[str, Any], config: ConfigDict) -> ConfigDict:
-    """Returns the config with the training of the run, which shapes its checkpoints."""
+def with_training_of(
+    saved: dict[str, Any], config: ConfigDict, ranked_by: tuple[str, ...]
+) -> ConfigDict:
+    """Returns the config with the training of the run, which shapes its checkpoints.
+
+    Args:
+      saved: of the run.
+      config: of an evaluation.
+      ranked_by: fields of the method's section that the evaluation chooses.
+    """
     config = config.copy_and_resolve_references().unlock()
+    chosen = {name: config[config.method][name] for name in ranked_by}
     for section in ("train", "optim", config.method):
         config[section] = ConfigDict(saved[section])
+    config[config.method].update(chosen)
     # The train split of this data set may not even exist; no schedule is used.
     config.train.steps_per_epoch = config.train.steps_per_epoch or 1
     return config

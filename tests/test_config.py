@@ -8,7 +8,7 @@ from jaxreid import config as rules
 from jaxreid import embed, evaluate, optim, rerank
 from jaxreid.arguments import check_arguments, load_recipe, overrides
 from jaxreid.config import check, field_names, nearest
-from jaxreid.data import dataset, images, phrases, text
+from jaxreid.data import composed, dataset, images, phrases, text
 from jaxreid.metrics import ranking_metrics
 from jaxreid.streams import network
 
@@ -20,6 +20,10 @@ from jaxreid.streams import network
         ({"seed": -1}, "seed must be in 0..4294967295, got -1"),
         ({"seed": 2**32}, "seed must be in 0..4294967295, got 4294967296"),
         ({"data.name": "market"}, "data.name must be one of cuhk_pedes, icfg_pedes, rstpreid, syn"),
+        ({"data.test_name": "itcp"}, "got 'itcp'; did you mean itcpr?"),
+        ({"data.triplets": "x.json"}, "data.triplets must be '' for synthpedes"),
+        ({"optim.trained": (".*",)}, "optim.trained must be () or a pattern for each of the 2"),
+        ({"optim.trained": ("(", "a")}, "optim.trained: pattern '(' is no regular"),
         ({"data.workers": -1}, "data.workers must be >= 0, got -1"),
         ({"data.caption_limit": -2}, "data.caption_limit must be >= 0, got -2"),
         (
@@ -107,6 +111,7 @@ def test_path_that_is_not_there_is_named(field, tmp_path):
 
 def test_words_are_those_of_the_modules_that_mean_them():
     assert set(rules.DATA_SETS) == set(dataset.DATA_SETS)
+    assert {*rules.DATA_SETS, *rules.COMPOSED_SETS} == set(composed.COMPOSED)
     assert rules.PERIODS == optim.PERIODS
     assert set(rules.RESAMPLERS) == set(images.RESAMPLERS)
     assert rules.CLEANERS == text.STYLES

@@ -31,7 +31,7 @@ ALLOWED = {
     "train": {"methods", "mesh"},
     "start": {"files", "optim"},
     "loop": {"train", "checkpoint", "data", "mesh", "runlog"},
-    "parts": {"data", "mesh", "methods"},
+    "parts": {"config", "data", "mesh", "methods"},
     "saved": {"checkpoint", "files"},
     "run": {
         "checkpoint", "config", "data", "devices", "evaluate", "files", "loop", "mesh", "methods",

@@ -8,6 +8,8 @@ also have
                   so it sees neither a learnt vocabulary nor steps_per_epoch
   QUERIES         what it searches by, and
   TRAINING        what it is trained on: of `jaxreid.data.queries.KINDS`; "captions" without it
+  RANKED_BY       fields of its section that change no parameter, only how a gallery is ranked: an
+                  evaluation may set them
   learn_vocabulary(texts, size, folder)   where its vocabulary is not WordPiece
 
 Letters used for array shapes in the whole package:

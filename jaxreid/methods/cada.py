@@ -60,6 +60,9 @@ CHOICES = {
     "score": SCORES,
 }
 
+# Changes no parameter: G or L of the paper, and what L reads.
+RANKED_BY = ("inference", "score")
+
 
 def check(config) -> None:
     """Raises ValueError or FileNotFoundError for a field that CADA cannot use."""

@@ -38,6 +38,7 @@ from jaxreid.streams.query_former import (
     similarity,
 )
 
+QUERIES = TRAINING = "triplets"
 TARGETS = ("paper", "released")
 DIVERSITIES = ("image", "batch")
 

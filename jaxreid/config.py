@@ -77,7 +77,7 @@ def _check_data(data: ConfigDict) -> None:
         if folder and not os.path.isdir(os.path.expanduser(folder)):
             raise FileNotFoundError(f"config.data.{name}: no such folder: {folder}")
     _is("data.triplets", data.triplets,
-        not data.triplets or data.name in DATA_SETS and data.name != "synthpedes",
+        not data.triplets or (data.name in DATA_SETS and data.name != "synthpedes"),
         f"'' for {data.name}, which has its own")  # fmt: skip
     if data.triplets and not os.path.isfile(os.path.expanduser(data.triplets)):
         raise FileNotFoundError(f"config.data.triplets: no such file: {data.triplets}")

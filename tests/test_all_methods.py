@@ -2,6 +2,7 @@
 
 import importlib
 import pathlib
+import re
 from functools import cached_property
 
 import jax
@@ -12,6 +13,7 @@ import tiny
 
 from jaxreid import methods
 from jaxreid.data.text import train_tokenizer
+from jaxreid.optim import parameter_name
 
 NAMES = sorted(
     path.stem for path in pathlib.Path(methods.__file__).parent.glob("*.py") if path.stem[0] != "_"
@@ -28,6 +30,8 @@ CAPTIONS = (
 )
 DRAWS_NOTHING = {"clip"}  # methods whose loss is a function of parameters and batch alone
 PERSON_ID = (0, 1, 2, 0, 3, 4, 4, 5)  # rows of one person are positives of each other
+# Parts of the parameters that a loss moves at all times, unless their stage leaves them still.
+LEARNING = ("vit", "text", "qformer", "inversion")
 
 
 class Built:
@@ -42,7 +46,11 @@ class Built:
         self.config.data.people = len(set(PERSON_ID))
         if "queue_length" in self.config[name]:
             self.config[name].queue_length = 12
-        self.method = importlib.import_module(f"jaxreid.methods.{name}").make(self.config)
+        module = importlib.import_module(f"jaxreid.methods.{name}")
+        self.method = module.make(self.config)
+        # Whether it searches by a photo plus words, and whether it is trained on such triplets.
+        self.composed = getattr(module, "QUERIES", "captions") == "triplets"
+        self.triplets = getattr(module, "TRAINING", "captions") == "triplets"
         self.stages = range(len(self.config.train.epochs))
 
     @cached_property
@@ -58,14 +66,32 @@ class Built:
         return self.method.tokenize(CAPTIONS)
 
     def record(self, i):
-        """Record i of a data set whose images are noise, of sizes that differ."""
+        """Training record i of a data set whose images are noise, of sizes that differ."""
         rng = np.random.default_rng(i)
-        return {
+        record = {
             "image": rng.integers(0, 256, (40 + i, 20 + i, 3), np.uint8),
             "text": {name: rows[i] for name, rows in self.texts.items()},
             "person_id": np.int32(PERSON_ID[i]),
             "image_id": np.int32(i),
         }
+        return {**record, "reference": self.reference(i)} if self.triplets else record
+
+    def reference(self, i):
+        """The photo that is shown with text i."""
+        return np.random.default_rng(100 + i).integers(0, 256, (30 + i, 25, 3), np.uint8)
+
+    def query(self, i):
+        """Query record i."""
+        query = {"text": {name: rows[i] for name, rows in self.texts.items()}}
+        return {**query, "reference": self.reference(i)} if self.composed else query
+
+    @cached_property
+    def queries(self):
+        """What `encode_query` gets."""
+        if not self.composed:
+            return self.texts
+        examples = [self.method.transform(self.query(i), None) for i in range(len(CAPTIONS))]
+        return self.texts | {"reference": np.stack([e["reference"] for e in examples])}
 
     @cached_property
     def batch(self):
@@ -105,9 +131,9 @@ class Built:
 
     @cached_property
     def features(self):
-        """Features of the images and of the captions of the batch."""
+        """Features of the images and of the queries of the batch."""
         image, query = self.encoders
-        found = image(self.params, self.batch["image"]), query(self.params, self.texts)
+        found = image(self.params, self.batch["image"]), query(self.params, self.queries)
         return jax.device_get(found)
 
 
@@ -170,29 +196,45 @@ def test_training_transform_follows_its_generator(built):
 
 
 def test_evaluation_transform_draws_nothing(built):
-    first, second = (built.method.transform(built.record(2), None) for _ in range(2))
-    assert set(first) == {"image", "tokens"}
-    assert first["image"].shape == (*built.config.image.size, 3)
-    assert first["image"].dtype == np.uint8
+    first, second = (
+        built.method.transform({**built.record(2), **built.query(2)}, None) for _ in range(2)
+    )
+    images = {"image", "reference"} if built.composed else {"image"}
+    assert set(first) == {*images, "tokens"}
+    for name in images:
+        assert first[name].shape == (*built.config.image.size, 3)
+        assert first[name].dtype == np.uint8
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
 
 
-def test_transform_takes_images_and_texts_alone(built):
-    record = built.record(2)
-    both = built.method.transform(record, None)
-    image = built.method.transform({k: v for k, v in record.items() if k != "text"}, None)
-    text = built.method.transform({k: v for k, v in record.items() if k != "image"}, None)
-    assert set(image) == {"image"}
-    assert set(text) == {"tokens"}
-    np.testing.assert_array_equal(image["image"], both["image"])
-    np.testing.assert_array_equal(text["tokens"], both["tokens"])
+def test_transform_takes_images_texts_and_references_alone(built):
+    record = {**built.record(2), **built.query(2)}
+    whole = built.method.transform(record, None)
+    parts = {"image": "image", "text": "tokens"}
+    if built.composed:
+        parts["reference"] = "reference"
+    for name, made in parts.items():
+        rest = {key: value for key, value in record.items() if key == name or key not in parts}
+        alone = built.method.transform(rest, None)
+        assert set(alone) == {made}
+        np.testing.assert_array_equal(alone[made], whole[made])
+
+
+def test_training_example_has_the_images_it_is_trained_on(built):
+    images = {"image", "reference"} if built.triplets else {"image"}
+    found = {name for name, rows in built.batch.items() if rows.ndim == 4}
+    assert found == images
+    for name in images:
+        assert built.batch[name].shape == (len(CAPTIONS), *built.config.image.size, 3)
+    np.testing.assert_array_equal(built.batch["person_id"], PERSON_ID)
 
 
 def test_transform_leaves_its_record_alone(built):
     record, again = built.record(4), built.record(4)
     built.method.transform(record, np.random.default_rng(0))
-    np.testing.assert_array_equal(record["image"], again["image"])
+    for name in {"image", "reference"} & set(again):
+        np.testing.assert_array_equal(record[name], again[name])
     for name in again["text"]:
         np.testing.assert_array_equal(record["text"][name], again["text"][name])
 
@@ -225,12 +267,19 @@ def test_loss_is_the_same_for_the_same_key_alone(built):
     assert (first != other) == (built.config.method not in DRAWS_NOTHING)
 
 
-def test_gradient_is_finite_and_moves_both_encoders(built):
+def test_gradient_is_finite_and_moves_what_the_stage_trains(built):
     _, _, _, grads, _ = built.step
+    trained = (built.config.optim.trained or (".*",))[-1]
+    still, moved = set(), set()
     for path, grad in _leaves(grads):
-        assert np.isfinite(grad).all(), jax.tree_util.keystr(path)
-    for tower in ("vit", "text"):
-        assert max(np.abs(grad).max() for grad in jax.tree.leaves(grads[tower])) > 0
+        name = parameter_name(path)
+        assert np.isfinite(grad).all(), name
+        if re.fullmatch(trained, name):
+            (moved if np.any(grad) else still).add(name.split("/")[0])
+        else:
+            assert not np.any(grad), name
+    assert {part for part in LEARNING if part in still | moved} <= moved
+    assert moved
 
 
 def test_gradient_step_has_the_loss_that_is_reported_without_it(built):
@@ -268,7 +317,8 @@ def test_padding_does_not_change_a_query(built):
     tokens = built.texts["tokens"][4:5]
     length = int((tokens != 0).sum())
     assert length < tokens.shape[1]
-    short = built.encoders[1](built.params, {"tokens": tokens[:, :length]})
+    whole = {name: rows[4:5] for name, rows in built.queries.items()}
+    short = built.encoders[1](built.params, {**whole, "tokens": tokens[:, :length]})
     np.testing.assert_allclose(
         short.embedding[0], built.features[1].embedding[4], rtol=0, atol=1e-5
     )
@@ -278,9 +328,18 @@ def test_an_item_is_encoded_alike_in_any_batch(built):
     image, query = built.encoders
     order = np.array([3, 3, 7, 0, 1, 2, 4, 6])
     images = image(built.params, built.batch["image"][order])
-    queries = query(built.params, {k: v[order] for k, v in built.texts.items()})
+    queries = query(built.params, {k: v[order] for k, v in built.queries.items()})
     for whole, part in zip(built.features, (images, queries), strict=True):
         np.testing.assert_allclose(part.embedding, whole.embedding[order], rtol=0, atol=1e-5)
+
+
+def test_every_part_of_a_query_counts(built):
+    order = np.roll(np.arange(len(CAPTIONS)), 1)
+    names = ("tokens", "reference") if built.composed else ("tokens",)
+    for name in names:
+        changed = {**built.queries, name: built.queries[name][order]}
+        other = built.encoders[1](built.params, changed)
+        assert np.abs(other.embedding - built.features[1].embedding).max(axis=1).min() > 1e-5, name
 
 
 def test_similarity_is_one_score_for_each_pair(built):

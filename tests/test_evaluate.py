@@ -240,9 +240,7 @@ def test_tokens_reach_a_similarity_that_reads_them_some_images_at_a_time(host, i
     assert reads_tokens(late_interaction, queries, images)
     assert reads_tokens(jax.jit(late_interaction), queries, images)
     assert reads_tokens(lambda queries, images: images.tokens[:, 0, 0] + 0, queries, images)
-    got = similarity_matrix(
-        counted, queries, images, make_mesh(), chunk=8, image_chunk=image_chunk
-    )
+    got = similarity_matrix(counted, queries, images, make_mesh(), chunk=8, image_chunk=image_chunk)
     assert sizes == {21, min(image_chunk, 21)}  # all of them only to ask which inputs are read
     np.testing.assert_allclose(got, late_interaction(queries, images), rtol=2e-5, atol=2e-5)
 
@@ -251,7 +249,9 @@ def test_wrong_chunks_and_shapes_are_refused(host):
     with pytest.raises(ValueError, match=r"eval\.chunk must be a positive multiple of the 8"):
         similarity_matrix(cosine, host[0], host[1], make_mesh(), chunk=12, image_chunk=4)
     with pytest.raises(ValueError, match=r"f32\[Q, G\] = \(8, 21\), got \(21, 8\)"):
-        similarity_matrix(lambda q, g: cosine(q, g).T, host[0], host[1], make_mesh(), chunk=8, image_chunk=4)
+        similarity_matrix(
+            lambda q, g: cosine(q, g).T, host[0], host[1], make_mesh(), chunk=8, image_chunk=21
+        )
 
 
 @pytest.mark.parametrize("k", [1, 7, 90])

@@ -64,15 +64,12 @@ def main() -> int:
     top_k(matrix, min(100, options.images))
     ended = time.monotonic()
     naive = options.queries * options.images * options.tokens * 4
-    print(
-        f"{options.queries} queries, {options.images} images of {options.tokens} tokens "
-        f"({options.token_dtype}): similarity {ranked - started:.1f} s, metrics and the first 100 "
-        f"{ended - ranked:.1f} s; peak memory {peak() / 2**30:.2f} GiB ({before / 2**30:.2f} before "
-        f"the features), all cosines at once would take {naive / 2**30:.2f} GiB"
-    )
-    print(
-        f"largest difference from the plain computation: {difference(matrix, queries, images, options.top):.2g}"
-    )
+    far = difference(matrix, queries, images, options.top)
+    print(f"{options.queries} queries, {options.images} images of {options.tokens} tokens")
+    print(f"similarity {ranked - started:.1f} s, metrics and the first 100 {ended - ranked:.1f} s")
+    print(f"peak memory {peak() / 2**30:.2f} GiB, {before / 2**30:.2f} GiB before the features")
+    print(f"all cosines at once would take {naive / 2**30:.2f} GiB")
+    print(f"largest difference from the plain computation of a part: {far:.2g}")
     return 0
 
 

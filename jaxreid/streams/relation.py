@@ -65,9 +65,7 @@ def check_relation(section, name: str) -> None:
         if not section[field] > 0:
             raise ValueError(f"{name}.{field} must be > 0, got {section[field]}")
     if not 0 < section.mlm_probability < 1:
-        raise ValueError(
-            f"{name}.mlm_probability must be in (0, 1), got {section.mlm_probability}"
-        )
+        raise ValueError(f"{name}.mlm_probability must be in (0, 1), got {section.mlm_probability}")
 
 
 def make_relation(config, section, model: Clip, captions: CaptionInput) -> Relation:

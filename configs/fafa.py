@@ -2,8 +2,8 @@
 for Composed Person Retrieval").
 
 python -m jaxreid.main --config configs/fafa.py                        # synthpedes, laptop
-python -m jaxreid.main --config configs/fafa.py:syncpr --config.data.manual_dir /data
-python -m jaxreid.main --config configs/fafa.py:itcpr --mode eval ...  # a run of :syncpr on ITCPR
+python -m jaxreid.main --config configs/fafa.py:syncpr --config.data.manual_dir /data \
+  --config.data.test_manual_dir /data/ITCPR
 
 Published on ITCPR, trained on SynCPR, from BLIP-2's weights: R@1 46.54, mAP 55.60.
 
@@ -38,7 +38,11 @@ _SMALL_RULES = dict(
         (r"qformer/(.*)", r"text/\1"),
     ),
 )  # fmt: skip
-_PAPER_DATA = ("itcpr", "syncpr")
+# Variant -> data set that is trained on, data set that is searched.
+_PAPER = {"syncpr": ("syncpr", "itcpr"), "tgcpr": ("syncpr", "tgcpr"),
+          "itcpr": ("cuhk_pedes", "itcpr")}  # fmt: skip
+# The image encoder but for its final norm, which is BLIP-2's ln_vision.
+_FROZEN = r"vit/(?!norm/).*"
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -46,24 +50,30 @@ def get_config(variant: str = "") -> ConfigDict:
 
     Args:
       variant: "" (synthpedes on two CPU cores), "released" (the same in the form of the release),
-        "syncpr" (training at the paper's scale, as released), or "itcpr" (its test set).
+        "unfrozen" (the same, image encoder trained too), or at the paper's scale "syncpr" (ITCPR
+        searched), "tgcpr" (TG-CPR searched), "itcpr" (trained on triplets over CUHK-PEDES, see
+        config.data.triplets).
     """
-    if variant in ("", "released"):
+    if variant in ("", "released", "unfrozen"):
         config = _small()
-    elif variant in _PAPER_DATA:
+    elif variant in _PAPER:
         config = _paper(variant)
     else:
-        known = ("", "released", *_PAPER_DATA)
+        known = ("", "released", "unfrozen", *_PAPER)
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     if variant == "released":
         config.fafa.update(target="released", diversity="batch")
+    if variant == "unfrozen":
+        config.fafa.freeze_image = False
+        config.optim.groups = tuple(group for group in config.optim.groups if group[0] != _FROZEN)
     return config
 
 
 def _losses() -> ConfigDict:
     """The paper's form."""
     return ConfigDict(dict(
-        freeze_image=True,  # train all of the image encoder but its final norm | only that norm
+        # The image encoder stays as it is, but for its final norm; its rate in optim.groups is 0.
+        freeze_image=True,
         queries=32,  # learned queries of the Q-Former, and features of an image
         top_tokens=6,  # best features of an image that make its score (FDA's k)
         temperature=0.07,  # start value; learnt
@@ -103,27 +113,31 @@ def _small() -> ConfigDict:
     config.optim.warmup_epochs = 0.25
     config.optim.groups = (
         (r"temperature", 0.1, 0.0),
-        (r"vit/(?!norm/).*", 0.1, 0.0),  # no decay: without gradient it stays as it is
+        (_FROZEN, 0.0, 0.0),
         (r".*(bias|scale)", 1.0, 0.0),
         (r".*", 1.0, 0.02),
     )
     config.eval = sections.evaluation()
     config.eval.token_dtype = "float32"  # the score reads the tokens
-    config.eval.chunk = 128  # queries times images times 32 cosines are on the device at once
+    config.eval.chunk = 128  # a chunk holds queries times eval.image_chunk times 32 cosines
     config.fafa = _losses()
     config.fafa.temperature_limits = (0.01, 0.5)
     return config
 
 
-def _paper(name: str) -> ConfigDict:
-    """A published data set at the paper's scale (section 5.1 and the release's training code)."""
+def _paper(variant: str) -> ConfigDict:
+    """Published data sets at the paper's scale, as the release trains."""
     config = ConfigDict()
     config.method = "fafa"
     config.seed = 0
     config.start = ""  # folder of weights to start from; "" = random
     config.start_rules = sections.start_rules()
-    config.data = sections.data(name, "")
+    trained, searched = _PAPER[variant]
+    config.data = sections.data(trained, "")
+    config.data.test_name = searched
     config.data.workers = 8
+    if trained == "syncpr":
+        config.data.val_people = 1000  # instances held out, to choose the checkpoint by
     # The release resizes to 384 x 192, adds black columns to a square and resizes to 224.
     config.image = sections.image((224, 224), "bicubic")
     config.image.pad = 6  # 10 of 384
@@ -147,11 +161,11 @@ def _paper(name: str) -> ConfigDict:
     config.optim.beta2 = 0.98
     config.optim.epsilon = 1e-7
     config.optim.groups = (
-        (r"vit/(?!norm/).*", 1.0, 0.0),  # no decay: without gradient it stays as it is
+        (_FROZEN, 0.0, 0.0),
         (r".*", 1.0, 0.05),
     )
     config.eval = sections.evaluation()
     config.eval.token_dtype = "float32"  # the score reads the tokens
-    config.eval.chunk = 64  # queries times images times 32 cosines are on the device at once
+    config.eval.missing = "skip"
     config.fafa = _losses()
     return config

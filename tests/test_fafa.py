@@ -188,9 +188,9 @@ def vocabulary(tmp_path_factory):
     return folder
 
 
-def config_of(vocabulary, **fields):
-    """The laptop recipe at the sizes of tests/tiny.py, with fields of its own section."""
-    config = recipes.get_config()
+def config_of(vocabulary, variant="", **fields):
+    """A laptop recipe at the sizes of tests/tiny.py, with fields of its own section."""
+    config = recipes.get_config(variant)
     config.start, config.text.tokenizer = "", vocabulary
     config.image.size = (16, 8)
     config.text.max_tokens = 12
@@ -224,8 +224,8 @@ def losses(built, vocabulary):
     """name -> (loss, metrics, gradient) of one step with one field changed."""
     _, _, params, batch = built
 
-    def compiled(gradient, **fields):
-        method = fafa.make(config_of(vocabulary, **fields))
+    def compiled(gradient, variant):
+        method = fafa.make(config_of(vocabulary, variant))
 
         def loss(params):
             value, (_, metrics) = method.loss(params, (), batch, jax.random.key(3), jnp.int32(0), 0)
@@ -234,12 +234,12 @@ def losses(built, vocabulary):
         step = jax.value_and_grad(loss, has_aux=True) if gradient else loss
         return jax.device_get(jax.jit(step, compiler_options=tiny.QUICK)(params))
 
-    (value, metrics), gradient = compiled(True)
-    (trained_value, trained_metrics), trained = compiled(True, freeze_image=False)
+    (value, metrics), gradient = compiled(True, "")
+    (trained_value, trained_metrics), trained = compiled(True, "unfrozen")
     return {
         "paper": (value, metrics, gradient),
         "trained": (trained_value, trained_metrics, trained),
-        "released": (*compiled(False, target="released", diversity="batch"), None),
+        "released": (*compiled(False, "released"), None),
     }
 
 
@@ -371,9 +371,10 @@ def test_small_network_starts_from_the_weights_as_the_release_does():
     assert not any("layer" in name for name in kept)
 
 
-def test_recipe_of_the_test_set_differs_in_its_data_alone():
-    first, second = (recipes.get_config(name).to_dict() for name in ("syncpr", "itcpr"))
-    assert {name for name in first if first[name] != second[name]} == {"data"}
+def test_recipes_at_the_scale_of_the_paper_differ_in_their_data_alone():
+    first, *others = (recipes.get_config(name).to_dict() for name in ("syncpr", "tgcpr", "itcpr"))
+    for other in others:
+        assert {name for name in first if first[name] != other[name]} == {"data"}
 
 
 def test_paper_recipe_traces_at_full_size(vocabulary):
@@ -411,6 +412,10 @@ def test_paper_recipe_traces_at_full_size(vocabulary):
         ({"mask_rate": 1.0}, r"fafa.mask_rate must be in \(0, 1\), got 1.0"),
         ({"uncertainty_probability": -0.1}, "fafa.uncertainty_probability must be in"),
         ({"mask_weight": -1.0}, "fafa.mask_weight must be >= 0, got -1.0"),
+        (
+            {"freeze_image": False},
+            "fafa.freeze_image must be True where .* the rate 0.0, got False",
+        ),
     ],
 )
 def test_fields_that_cannot_be_are_refused(vocabulary, fields, message):
@@ -421,6 +426,14 @@ def test_fields_that_cannot_be_are_refused(vocabulary, fields, message):
         fafa.make(config)
 
 
+def test_image_encoder_that_is_not_frozen_needs_a_rate_and_a_frozen_one_none(vocabulary):
+    config = config_of(vocabulary, "unfrozen")
+    fafa.check(config)
+    config.fafa.freeze_image = True
+    with pytest.raises(ValueError, match=r"must be False where .* vit/cls_token is in .* rate 1.0"):
+        fafa.check(config)
+
+
 def test_cross_attentions_that_do_not_divide_the_layers_are_refused(vocabulary):
     config = config_of(vocabulary)
     config.model.bert.update(text_depth=5, cross_depth=2)
@@ -429,5 +442,7 @@ def test_cross_attentions_that_do_not_divide_the_layers_are_refused(vocabulary):
 
 
 def test_unknown_variant_names_the_known_ones():
-    with pytest.raises(ValueError, match="know: '', 'released', 'itcpr', 'syncpr'"):
+    with pytest.raises(
+        ValueError, match="know: '', 'released', 'unfrozen', 'syncpr', 'tgcpr', 'itcpr'"
+    ):
         recipes.get_config("cpr")

@@ -8,6 +8,7 @@ masked (MFR): L = L_fda + diversity_weight L_fd + mask_weight L_mfr. Where the a
 parts from their paper, a field of `config.fafa` chooses.
 """
 
+import re
 from functools import partial
 
 import jax
@@ -41,6 +42,8 @@ from jaxreid.streams.query_former import (
 QUERIES = TRAINING = "triplets"
 TARGETS = ("paper", "released")
 DIVERSITIES = ("image", "batch")
+# A parameter of the image encoder that is frozen with it.
+_VIT = "vit/cls_token"
 
 
 def check(config) -> None:
@@ -128,6 +131,12 @@ def _check(config) -> None:
     ):  # fmt: skip
         if not holds:
             raise ValueError(f"fafa.{field} must be {allowed}, got {c[field]!r}")
+    rate = next((group[1] for group in config.optim.groups if re.fullmatch(group[0], _VIT)), None)
+    if rate is not None and (rate == 0) != c.freeze_image:
+        raise ValueError(
+            f"fafa.freeze_image must be {not c.freeze_image} where the group of optim.groups that "
+            f"{_VIT} is in has the rate {rate}, got {c.freeze_image}"
+        )
     if b.text_depth % b.cross_depth:
         raise ValueError(
             f"model.bert.cross_depth must divide model.bert.text_depth {b.text_depth}: every "

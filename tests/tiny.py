@@ -33,6 +33,9 @@ def recipe(get_config=laip.get_config):
     if config.method == "cada":  # its decoder and its text encoder are one
         config.model.bert.text_depth = 2
         config.cada.update(group_size=6, group_stride=5)
+    elif config.method == "fafa":  # every second layer of its one encoder reads the image
+        config.model.bert.update(text_depth=2, cross_depth=1)
+        config.fafa.update(queries=4, top_tokens=2)
     elif config.method == "word4per":  # a prompt stands before its captions
         config.text.max_tokens = config.model.bert.max_positions = 24
     else:

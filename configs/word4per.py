@@ -55,6 +55,7 @@ def get_config(variant: str = "") -> ConfigDict:
         # A textual inversion network for each: its sentence is fitted to the caption ("text", the
         # shipped recipe), the image, or both ("text+image", the release's default). Two are fused.
         inversions=("text",),
+        fused=(),  # of them, which make a composed query; () = all
         hidden=512,
         dropout=0.1,
         prompt="a photo of *",
@@ -65,6 +66,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.optim.trained = tuple(words[stage] for stage in stages)
     if not data:
         config.word4per.hidden = 128
+        config.word4per.inversions = ("text", "image")
         config.word4per.logit_scale = 1 / 0.07
         config.word4per.losses = ("sdm", "id", "itc")  # see configs/irra.py
     return config

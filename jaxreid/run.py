@@ -118,15 +118,28 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """
     parts, params, best = restore(config, workdir)
     _check_ranked(parts, "test", config.eval.top_k)
+    return _finish(parts, params, workdir, results_of(config, workdir), {}, best)
+
+
+def results_of(config: ConfigDict, workdir: str) -> str:
+    """Returns the name of the results, without .json, that `evaluate` writes for these arguments.
+
+    Raises:
+      FileNotFoundError: there is no run in workdir.
+    """
     saved, method = read_saved(workdir), config.method
     name = results.results_name(saved["data"], config.data)
-    # Nor does a ranking by other fields than the run's take the place of the run's own.
-    name += "".join(
-        f"-{config[method][field]}"
-        for field in _ranked_by(config)
-        if config[method][field] != saved[method][field]
-    )
-    return _finish(parts, params, workdir, name, {}, best)
+    for field in _ranked_by(config):
+        given = config[method][field]
+        words = "+".join(given) if isinstance(given, tuple) else given
+        if given != _as_given(saved[method][field]):
+            name += f"-{words}"
+    return name
+
+
+def _as_given(value: Any) -> Any:
+    """A saved field as recipes have it: JSON makes lists of tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def restore(config: ConfigDict, workdir: str) -> tuple[Parts, Any, int]:

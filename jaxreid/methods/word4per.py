@@ -30,7 +30,7 @@ from jaxreid.streams.pseudo_word import check_prompt, prompt_feature, read_promp
 from jaxreid.streams.relation import check_relation, make_relation
 
 QUERIES, TRAINING = "triplets", "captions"
-RANKED_BY = ("query",)
+RANKED_BY = ("query", "fused")
 STAGES = ("encoders", "inversion")
 AIMS = ("text", "image", "text+image")
 # What a query is: photo and words, or a part of it, to compare with.
@@ -52,6 +52,11 @@ def check(config) -> None:
     if not aims or len(set(aims)) < len(aims) or not set(aims) <= set(AIMS):
         raise ValueError(
             f"word4per.inversions must be some of {', '.join(AIMS)}, once each, got {aims}"
+        )
+    fused = tuple(c.fused)
+    if len(set(fused)) < len(fused) or not set(fused) <= set(aims):
+        raise ValueError(
+            f"word4per.fused must be () or some of word4per.inversions {aims}, got {fused}"
         )
     if c.query not in FORMS:
         raise ValueError(f"word4per.query must be one of {', '.join(FORMS)}, got {c.query!r}")
@@ -119,7 +124,7 @@ def make(config) -> Method:
 
     def composed(params, image, tokens):
         """Sum over the networks of the unit features of the sentences."""
-        words = [invert(params, aim, image) for aim in aims]
+        words = [invert(params, aim, image) for aim in tuple(c.fused) or aims]
         return sum(unit(prompt_feature(model, params, template, tokens, word)) for word in words)
 
     def encode_query(params, query):

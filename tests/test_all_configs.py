@@ -13,7 +13,7 @@ from reads import recorded_reads, unread
 
 from jaxreid.config import check
 from jaxreid.data.text import SPECIAL
-from jaxreid.optim import Group, assign_groups
+from jaxreid.optim import Group, assign_groups, parameter_name
 
 ROOT = pathlib.Path(__file__).parents[1]
 RECIPES = sorted(
@@ -83,25 +83,47 @@ def _count(params):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _batch(config, method):
-    """Shapes of a training batch, from one example."""
-    text = {name: rows[0] for name, rows in method.tokenize([CAPTION]).items()}
-    record = {
-        "image": np.zeros((60, 30, 3), np.uint8),
-        "text": text,
-        "person_id": np.int32(0),
-        "image_id": np.int32(0),
-    }
-    example = method.transform(record, np.random.default_rng(0))
-    size = (config.train.batch_size,)
+def _composed(config, what):
+    """Whether the method's QUERIES or TRAINING, as `what` says, are triplets."""
+    module = importlib.import_module(f"jaxreid.methods.{config.method}")
+    return getattr(module, what, "captions") == "triplets"
+
+
+def _record(config, method, what):
+    """A record of noughts, with a reference where `what`, QUERIES or TRAINING, are triplets."""
+    record = {"text": {name: rows[0] for name, rows in method.tokenize([CAPTION]).items()}}
+    if _composed(config, what):
+        record["reference"] = np.zeros((50, 40, 3), np.uint8)
+    return record
+
+
+def _shapes(example, size):
+    """Shapes of a batch of examples."""
     return {
-        name: jax.ShapeDtypeStruct(size + np.shape(value), np.asarray(value).dtype)
+        name: jax.ShapeDtypeStruct((size, *np.shape(value)), np.asarray(value).dtype)
         for name, value in example.items()
     }
 
 
+def _batch(config, method):
+    """Shapes of a training batch, from one example."""
+    record = _record(config, method, "TRAINING") | {
+        "image": np.zeros((60, 30, 3), np.uint8),
+        "person_id": np.int32(0),
+        "image_id": np.int32(0),
+    }
+    example = method.transform(record, np.random.default_rng(0))
+    return _shapes(example, config.train.batch_size)
+
+
+def _stages(config):
+    """Stages that are traced: the last has all losses, unless each trains parts of its own."""
+    number = len(config.train.epochs)
+    return range(number) if config.optim.trained else [number - 1]
+
+
 def _trace_loss(config, method, stage):
-    """Shapes of loss and metrics; the last stage has all losses."""
+    """Shapes of loss and metrics."""
     key, params = jax.random.key(0), _params(method)
     memory = jax.eval_shape(method.init_memory, key, params)
     step = jax.ShapeDtypeStruct((), np.int32)
@@ -132,23 +154,32 @@ def test_recipe_has_a_split_to_choose_checkpoints_by(recipe, variant):
     data = _config(recipe, variant).data
     if data.name == "synthpedes":
         return  # rendered with val
-    counts = importlib.import_module(f"jaxreid.data.{data.name}").LAYOUT.counts
+    module = importlib.import_module(f"jaxreid.data.{data.name}")
     # People are held out where there is no val, enough to rank them and few beside train.
-    limits = (0, 0) if "val" in counts else (100, counts["train"].people // 10)
+    if hasattr(module, "LAYOUT"):
+        counts = module.LAYOUT.counts
+        limits = (0, 0) if "val" in counts else (100, counts["train"].people // 10)
+    elif "train" in module.SPLITS:
+        limits = (100, module.COUNTS["cpr_ids"] // 10)
+    else:
+        limits = (0, 0)  # only searched
     assert limits[0] <= data.val_people <= limits[1]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_unknown_variant_names_the_known_ones(recipe):
-    with pytest.raises(ValueError, match=r"unknown variant 'cuhk'; know: '', .*'cuhk_pedes'"):
+    with pytest.raises(ValueError, match="unknown variant 'cuhk'; know: '', '") as error:
         _config(recipe, "cuhk")
+    own = "itcpr" if _composed(_config(recipe, ""), "QUERIES") else "cuhk_pedes"
+    assert f"'{own}'" in str(error.value)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_header_of_a_recipe_names_paper_command_and_expected_score(recipe):
     header = importlib.import_module(f"configs.{recipe}").__doc__
     assert f"python -m jaxreid.main --config configs/{recipe}.py" in header
-    assert "Published on CUHK-PEDES" in header
+    data = "ITCPR" if _composed(_config(recipe, ""), "QUERIES") else "CUHK-PEDES"
+    assert f"Published on {data}" in header
 
 
 @pytest.mark.parametrize(("recipe", "variant"), TRACED)
@@ -157,22 +188,23 @@ def test_init_and_loss_trace_at_full_size(recipe, variant, vocabulary):
     params = _params(method)
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(params))
     assign_groups(params, tuple(Group(*group) for group in config.optim.groups))
-    loss, metrics = _trace_loss(config, method, stage=len(config.train.epochs) - 1)
-    assert (loss.shape, loss.dtype) == ((), np.float32)
-    for name, value in metrics.items():
-        assert (value.shape, value.dtype) == ((), np.float32), name
+    names = [parameter_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    for pattern in config.optim.trained:
+        assert any(re.fullmatch(pattern, name) for name in names), pattern
+    for stage in _stages(config):
+        loss, metrics = _trace_loss(config, method, stage)
+        for name, value in {"loss": loss, **metrics}.items():
+            assert (value.shape, value.dtype) == ((), np.float32), name
 
 
 @pytest.mark.parametrize(("recipe", "variant"), TRACED)
 def test_encoders_and_scores_trace_at_full_size(recipe, variant, vocabulary):
     config, method = _method(recipe, variant, vocabulary)
     params, size = _params(method), config.eval.batch_size
-    batch = {
-        name: jax.ShapeDtypeStruct((size, *value.shape[1:]), value.dtype)
-        for name, value in _batch(config, method).items()
-    }
-    images = jax.eval_shape(method.encode_image, params, batch["image"])
-    queries = jax.eval_shape(method.encode_query, params, {"tokens": batch["tokens"]})
+    gallery = _shapes(method.transform({"image": np.zeros((60, 30, 3), np.uint8)}, None), size)
+    query = _shapes(method.transform(_record(config, method, "QUERIES"), None), size)
+    images = jax.eval_shape(method.encode_image, params, gallery["image"])
+    queries = jax.eval_shape(method.encode_query, params, query)
     for features in (images, queries):
         assert features.embedding.shape == (size, config.model.embedding)
         assert features.embedding.dtype == np.float32
@@ -210,7 +242,8 @@ def test_methods_read_every_field_of_their_inputs_network_and_losses(vocabulary)
     for recipe in RECIPES:
         with recorded_reads() as reads:
             config, method = _method(recipe, "", vocabulary)
-            _trace_loss(config, method, stage=len(config.train.epochs) - 1)
+            for stage in _stages(config):
+                _trace_loss(config, method, stage)
         names = unread(config, reads)
         never.append({name for name in names if name.split(".")[0] in ("image", "text", "model")})
         assert [name for name in names if name.startswith(f"{config.method}.")] == []

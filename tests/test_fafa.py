@@ -377,27 +377,6 @@ def test_recipes_at_the_scale_of_the_paper_differ_in_their_data_alone():
         assert {name for name in first if first[name] != other[name]} == {"data"}
 
 
-def test_paper_recipe_traces_at_full_size(vocabulary):
-    config = recipes.get_config("syncpr")
-    config.text.tokenizer = vocabulary
-    method = fafa.make(config)
-    params = jax.eval_shape(method.init, jax.random.key(0))
-    size = 256
-    image = jax.ShapeDtypeStruct((size, 224, 224, 3), np.uint8)
-    batch = {
-        "image": image,
-        "reference": image,
-        "tokens": jax.ShapeDtypeStruct((size, 32), np.int32),
-        "person_id": jax.ShapeDtypeStruct((size,), np.int32),
-    }
-    loss = partial(method.loss, stage=0)
-    step = jax.ShapeDtypeStruct((), np.int32)
-    value, (memory, metrics) = jax.eval_shape(loss, params, (), batch, jax.random.key(0), step)
-    assert memory == ()
-    for number in (value, *metrics.values()):
-        assert (number.shape, number.dtype) == ((), np.float32)
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -62,11 +62,10 @@ def test_equal_cosines_count_once_each_and_share_the_gradient():
     np.testing.assert_allclose(shares, np.array([2 / 3, 1, 2 / 3, 0, 2 / 3]) / 3, rtol=1e-6)
 
 
-def test_similarity_of_rounded_tokens_is_computed_in_float32(features):
-    query, tokens = features
-    rounded = jnp.asarray(tokens, jnp.bfloat16)
-    scores = token_similarity(jnp.float32(query), rounded, 3)
-    expected = naive(query, np.asarray(rounded, np.float64), 3)
+def test_similarity_of_rounded_features_is_computed_in_float32(features):
+    rounded = [jnp.asarray(x, jnp.bfloat16) for x in features]
+    scores = token_similarity(*rounded, 3)
+    expected = naive(*(np.asarray(x, np.float64) for x in rounded), 3)
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-6)
 
 

@@ -46,10 +46,20 @@ def get_config(variant: str = "") -> ConfigDict:
 
     Args:
       variant: "" (synthpedes on two CPU cores), "random" (the same without start weights), or a
-        published data set; "released" and "released-DATA_SET" in the form of the release.
+        published data set, with "-small" behind it for the network of "" and its start weights;
+        "released" and "released-DATA_SET" in the form of the release.
     """
+    small = variant.removesuffix("-small")
     released, _, name = variant.rpartition("-") if "-" in variant else ("", "", variant)
-    if variant in ("", "random", "released"):
+    if small in sections.PAPER_DATA and small != variant:
+        config = _small()
+        config.data = sections.data(small, "")
+        config.data.val_people = _val_people(small)
+        config.image.update(flip=0.5, pad=4)
+        config.optim.learning_rate = 1e-3
+        config.optim.warmup_epochs = 0.5
+        config.train.update(epochs=(12,), evaluate_every=2.0, save_every=2.0)
+    elif variant in ("", "random", "released"):
         config = _small()
         if variant == "random":
             _from_random(config)
@@ -62,6 +72,7 @@ def get_config(variant: str = "") -> ConfigDict:
     else:
         known = ["", "random", "released"]
         known += [f"{form}{data}" for form in ("", "released-") for data in sections.PAPER_DATA]
+        known += [f"{data}-small" for data in sections.PAPER_DATA]
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     return config
 
@@ -144,8 +155,7 @@ def _paper(name: str) -> ConfigDict:
     config.start_rules = sections.start_rules()
     config.data = sections.data(name, "")
     config.data.workers = 8
-    if name == "icfg_pedes":
-        config.data.val_people = 155  # 5 % of train, to choose the checkpoint by; releases use test
+    config.data.val_people = _val_people(name)
     config.image = sections.image((224, 224), "bilinear")
     config.image.pad = 10
     config.image.erase_probability = 0.5
@@ -195,3 +205,8 @@ def _release(config: ConfigDict, *, small: bool) -> None:
         (r"text_decoder/(.*)", r"text/\1"),
     )
     rules.longer = (r"(text|text_decoder)/embeddings/word_embeddings/.*", r"mlm/bias")
+
+
+def _val_people(name: str) -> int:
+    """Of ICFG-PEDES 5 % of train, to choose the checkpoint by; releases use test."""
+    return 155 if name == "icfg_pedes" else 0

@@ -1,9 +1,8 @@
-"""Makes the parity files of Word4Per: what PyTorch computes for tiny random models.
+"""Makes a parity file of Word4Per: what PyTorch computes for tiny random models.
 
     python tools/goldens_word4per.py --out tests/goldens
-    python tools/goldens_word4per.py --out tests/goldens --release CHECKOUT
 
-Needs torch and transformers beside the package; the tests need neither, only the files. Two runs
+Needs torch and transformers beside the package; the tests need neither, only the file. Two runs
 write equal bytes for equal versions. Files:
 
   word4per.npz          the whole method on transformers' CLIPModel and CLIPTokenizer
@@ -14,24 +13,15 @@ write equal bytes for equal versions. Files:
   input/<name>          images and references u8[B, h, w, 3], tokens, person_id
   output/<loss>         the losses
   output/<name>         unit features: image, text, mean; composed/<aims> of the networks fused
-
-  word4per_release.npz  what the code of a checkout of Delong-liu-bupt/Composed_Person_Retrieval
-                        (0cc1693, old_project/) itself computes: tokens of its prompts and queries,
-                        features of both, losses and the gradients of its inversion network
-  kept                  ids of the 49,408 tokens that are used, in order; all other arrays hold
-                        places in it
 """
 
 import argparse
-import importlib
 import pathlib
-import sys
 import tempfile
-import types
 
 import numpy as np
 import torch
-from goldens import Arrays, array, tensor
+from goldens import Arrays, array
 from goldens_clip import randomise
 from torch import nn
 from torch.func import functional_call
@@ -61,18 +51,13 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def main() -> None:
-    """Writes the file into the folder --out, or with --release the file of the release."""
+    """Writes the file into the folder --out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the files")
-    parser.add_argument("--release", type=pathlib.Path, help="checkout of the authors' code")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the file")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    if options.release:
-        arrays = release(np.random.default_rng(21), options.release)
-        np.savez(options.out / "word4per_release.npz", **arrays)
-        return
-    np.savez(options.out / "word4per.npz", **word4per(np.random.default_rng(20)))
+    np.savez(out / "word4per.npz", **word4per(np.random.default_rng(20)))
 
 
 def single(arrays: Arrays) -> Arrays:
@@ -224,84 +209,6 @@ def text_feature(
         tokens[:, place] = len(table) + torch.arange(len(words))
     pooled = functional_call(model.text_model, weights, (tokens,)).pooler_output
     return model.text_projection(pooled)
-
-
-def release(rng: np.random.Generator, folder: pathlib.Path) -> Arrays:
-    """Tokens, features, losses and gradients of the release's own code."""
-    modules = import_release(folder / "old_project")
-    tokenizer = modules["utils.simple_tokenizer"].SimpleTokenizer()
-    captions = [*CAPTIONS, " ".join(f"{CAPTIONS[2][:-1]} and" for _ in range(4))]
-    tokenize = modules["datasets.bases"].tokenize
-    prompt = tokenize(PROMPT, tokenizer)
-    queries = torch.stack([tokenize(TEMPLATE.format(c), tokenizer) for c in captions])
-    texts = torch.stack([tokenize(c, tokenizer) for c in captions])
-    star = int(tokenize("*", tokenizer)[1])
-    kept, places = np.unique(np.stack([prompt, *queries, *texts]), return_inverse=True)
-    short = torch.from_numpy(places.reshape(-1, prompt.shape[0]))
-    prompt, queries, texts = short[:1], *short[1:].split(len(captions))
-
-    model = modules["model.clip_model"].CLIP(
-        embed_dim=EMBEDDING, image_resolution=SIZE, vision_layers=1, vision_width=64,
-        vision_patch_size=PATCH, stride_size=PATCH, context_length=77, vocab_size=len(kept),
-        transformer_width=TEXT_WIDTH, transformer_heads=HEADS, transformer_layers=LAYERS,
-    )  # fmt: skip
-    randomise(model, rng)
-    model.eval().requires_grad_(False)
-    net = modules["model.word4per"].IM2TEXT(EMBEDDING, HIDDEN, TEXT_WIDTH)
-    randomise(net, rng)
-    net.eval()
-
-    # processor/processor.py do_train_toword; the class token of images is given.
-    image = tensor(rng.normal(size=(len(captions), EMBEDDING)) * 3)
-    person_id = torch.tensor([*PERSON_ID, 0])
-    text = model.encode_text(texts)[torch.arange(len(texts)), texts.argmax(dim=-1)]
-    words = net(image)
-    meaning = model.encode_text_img(prompt.repeat(len(captions), 1), words)
-    compute = modules["model.objectives"].compute_sdm
-    losses = {"text": compute(meaning, text, person_id, torch.tensor(SCALE)),
-              "image": compute(meaning, image, person_id, torch.tensor(SCALE))}  # fmt: skip
-    (losses["text"] + losses["image"]).backward()
-    # utils/metrics.py Evaluator_toword
-    place = int(np.flatnonzero(kept == star)[0])
-    composed = model.encode_text_img_retrieval(queries, words, split_ind=place, repeat=False)
-    return {
-        "kept": kept.astype(np.int32),
-        "captions": np.array(captions),
-        "star": np.int32(place),
-        "input/prompt": array(prompt[0]).astype(np.int32),
-        "input/queries": array(queries).astype(np.int32),
-        "input/tokens": array(texts).astype(np.int32),
-        "input/image": array(image),
-        "input/person_id": array(person_id).astype(np.int32),
-        "output/words": array(words),
-        "output/prompt": array(meaning),
-        "output/text": array(text),
-        "output/composed": array(composed),
-        **{f"output/loss_{name}": array(loss) for name, loss in losses.items()},
-        **{f"weight/{n}": array(p) for n, p in model.named_parameters() if "visual" not in n},
-        **{f"weight/net.{n}": array(p) for n, p in net.named_parameters()},
-        **{f"gradient/net.{n}": array(p.grad) for n, p in net.named_parameters()},
-    }
-
-
-def import_release(folder: pathlib.Path) -> dict[str, types.ModuleType]:
-    """The modules of old_project that are needed; what they import and do not use here is left out.
-
-    ftfy repairs broken unicode, of which CAPTIONS have none.
-    """
-    ftfy = types.ModuleType("ftfy")
-    ftfy.fix_text = lambda text: text
-    sys.modules["ftfy"] = ftfy
-    for name, item in (("prettytable", "PrettyTable"), ("easydict", "EasyDict")):
-        sys.modules[name] = types.ModuleType(name)
-        setattr(sys.modules[name], item, dict)
-    datasets = types.ModuleType("datasets")  # its __init__ imports torchvision
-    datasets.__path__ = [str(folder / "datasets")]
-    sys.modules["datasets"] = datasets
-    sys.path.insert(0, str(folder))
-    names = ("model.clip_model", "model.word4per", "model.objectives", "datasets.bases",
-             "utils.simple_tokenizer")  # fmt: skip
-    return {name: importlib.import_module(name) for name in names}
 
 
 if __name__ == "__main__":

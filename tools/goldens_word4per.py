@@ -17,6 +17,7 @@ write equal bytes for equal versions. Files:
 
 import argparse
 import pathlib
+import sys
 import tempfile
 
 import numpy as np
@@ -28,7 +29,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from jaxreid.data.bpe import END, train_bpe
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from jaxreid.data.bpe import END, train_bpe  # noqa: E402
 
 WIDTH, HEADS, MLP, LAYERS, PATCH, EMBEDDING = 32, 4, 64, 2, 8, 24
 TEXT_WIDTH, HIDDEN, LENGTH, SIZE = 16, 20, 24, (32, 16)

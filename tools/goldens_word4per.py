@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from jaxreid.data.bpe import END, train_bpe  # noqa: E402
+from jaxreid.data.bpe import END, train_bpe
 
 WIDTH, HEADS, MLP, LAYERS, PATCH, EMBEDDING = 32, 4, 64, 2, 8, 24
 TEXT_WIDTH, HIDDEN, LENGTH, SIZE = 16, 20, 24, (32, 16)

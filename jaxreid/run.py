@@ -107,7 +107,7 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
 
     On another data set than the run's the files are named results-DATA_SET.json and so on: no
     parameter is tuned there (domain generalisation). A field of the method that chooses how to rank
-    (its RANKED_BY) is appended where it is not the run's.
+    (its RANKED_BY) is appended where it is not the run's, as results-query-image.json.
 
     Returns:
       The contents of the results file.
@@ -133,7 +133,7 @@ def results_of(config: ConfigDict, workdir: str) -> str:
         given = config[method][field]
         words = "+".join(given) if isinstance(given, tuple) else given
         if given != _as_given(saved[method][field]):
-            name += f"-{words}"
+            name += f"-{field}-{words}"
     return name
 
 

@@ -58,8 +58,8 @@ def test_a_run_ranks_both_outfits_and_their_twins_for_photos_plus_words(recipe, 
         return
     config.word4per.query = "image"
     image = run.evaluate(config, str(tmp_path / "run"))
-    assert json.loads((tmp_path / "run" / "results-image.json").read_text()) == image
+    assert json.loads((tmp_path / "run" / "results-query-image.json").read_text()) == image
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
-    with np.load(tmp_path / "run" / "rankings-image.npz") as found:
+    with np.load(tmp_path / "run" / "rankings-query-image.npz") as found:
         # By the photo alone the nearest image is the photo itself.
         assert (files[found["final"][:, 0]] == reference).mean() > 0.9

@@ -224,8 +224,8 @@ def losses(built, vocabulary):
     """name -> (loss, metrics, gradient) of one step with one field changed."""
     _, _, params, batch = built
 
-    def compiled(gradient, variant):
-        method = fafa.make(config_of(vocabulary, variant))
+    def compiled(gradient, variant, moves=1.0):
+        method = fafa.make(config_of(vocabulary, variant, uncertainty_probability=moves))
 
         def loss(params):
             value, (_, metrics) = method.loss(params, (), batch, jax.random.key(3), jnp.int32(0), 0)
@@ -240,6 +240,7 @@ def losses(built, vocabulary):
         "paper": (value, metrics, gradient),
         "trained": (trained_value, trained_metrics, trained),
         "released": (*compiled(False, "released"), None),
+        "unmoved": (*compiled(False, "", moves=0.0), None),
     }
 
 
@@ -255,6 +256,13 @@ def test_form_of_the_release_changes_alignment_and_diversity_alone(losses):
     assert paper["fda"] != released["fda"]
     assert paper["fd"] != released["fd"]
     np.testing.assert_allclose(paper["mfr"], released["mfr"], rtol=1e-6)
+
+
+def test_masked_features_are_those_whose_statistics_did_not_move(losses):
+    moved, unmoved = (losses[form][1] for form in ("paper", "unmoved"))
+    assert moved["fda"] != unmoved["fda"]
+    assert moved["fd"] != unmoved["fd"]
+    np.testing.assert_allclose(moved["mfr"], unmoved["mfr"], rtol=1e-6)
 
 
 def test_image_encoder_learns_where_it_is_not_frozen(losses):

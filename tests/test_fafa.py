@@ -220,6 +220,16 @@ def built(vocabulary):
 
 
 @pytest.fixture(scope="module")
+def features(built):
+    """Features of the queries and of the images of the batch."""
+    _, method, params, batch = built
+    query = {name: batch[name] for name in ("reference", "tokens")}
+    encode = jax.jit(method.encode_query, compiler_options=tiny.QUICK)
+    images = jax.jit(method.encode_image, compiler_options=tiny.QUICK)
+    return encode(params, query), images(params, batch["image"])
+
+
+@pytest.fixture(scope="module")
 def losses(built, vocabulary):
     """name -> (loss, metrics, gradient) of one step with one field changed."""
     _, _, params, batch = built
@@ -263,6 +273,21 @@ def test_masked_features_are_those_whose_statistics_did_not_move(losses):
     assert moved["fda"] != unmoved["fda"]
     assert moved["fd"] != unmoved["fd"]
     np.testing.assert_allclose(moved["mfr"], unmoved["mfr"], rtol=1e-6)
+
+
+def test_alignment_is_that_of_references_with_words_to_images_as_they_are_ranked(
+    built, features, losses
+):
+    config, method, _, batch = built
+    queries, images = features
+    metrics = losses["unmoved"][1]
+    expected = fda_loss(
+        method.similarity(queries, images), batch["person_id"],
+        temperature=metrics["temperature"], alpha=config.fafa.partial_alpha,
+    )  # fmt: skip
+    np.testing.assert_allclose(metrics["fda"], expected, rtol=1e-5)
+    diversity = feature_diversity_loss(images.tokens, margin=config.fafa.margin)
+    np.testing.assert_allclose(metrics["fd"], diversity, rtol=1e-5)
 
 
 def test_image_encoder_learns_where_it_is_not_frozen(losses):
@@ -314,11 +339,8 @@ def test_temperature_stays_within_its_limits_and_still_learns(built):
     assert gradient != 0
 
 
-def test_score_is_the_mean_of_the_best_tokens_of_an_image(built):
-    _, method, params, batch = built
-    images = jax.jit(method.encode_image)(params, batch["image"])
-    query = {name: batch[name] for name in ("reference", "tokens")}
-    queries = jax.jit(method.encode_query)(params, query)
+def test_score_is_the_mean_of_the_best_tokens_of_an_image(built, features):
+    method, (queries, images) = built[1], features
     assert images.tokens.shape == (5, 4, 16)
     for rows in (images.tokens, images.embedding, queries.embedding):
         np.testing.assert_allclose(np.linalg.norm(rows, axis=-1), 1, rtol=0, atol=1e-5)

@@ -98,6 +98,7 @@ def _small() -> ConfigDict:
     config.start_rules = sections.start_rules()
     config.start_rules.update(_SMALL_RULES)
     config.data = sections.data("synthpedes", "composed")
+    config.data.images_per_person = 4  # those in one outfit are in one batch
     config.image = sections.image((96, 48), "bicubic")
     config.image.flip = 0.0  # captions say left and right
     config.text = sections.text(40)

@@ -27,7 +27,8 @@ def data(name: str, variant: str) -> ConfigDict:
         triplets="",
         test_name="",  # data set whose test split is ranked, where it is another one
         test_manual_dir="",
-        images_per_person=0,  # k > 0: batches of B/k people with k pairs each
+        # k > 0: batches of B/k people, or groups of people in one outfit, with k pairs each.
+        images_per_person=0,
         workers=0,  # processes that read and augment; 0 = threads
     ))  # fmt: skip
 

@@ -76,6 +76,7 @@ def _small(stage: str) -> ConfigDict:
     """Synthpedes at a size for two CPU cores."""
     config = clip.recipe("")
     config.data.variant = "composed"
+    config.data.images_per_person = 4  # those in one outfit are in one batch
     # IRRA's heads are fresh; the weights of CLIP have its learnt scale.
     config.start_rules.fresh = (r"(cross|mlm_head|classifier|inversion)/.*",)
     config.start_rules.unused = (r"logit_scale",)

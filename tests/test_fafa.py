@@ -263,15 +263,15 @@ def test_loss_is_the_weighted_sum_of_its_parts(losses):
 
 def test_form_of_the_release_changes_alignment_and_diversity_alone(losses):
     paper, released = (losses[form][1] for form in ("paper", "released"))
-    assert paper["fda"] != released["fda"]
-    assert paper["fd"] != released["fd"]
+    assert abs(paper["fda"] - released["fda"]) > 1e-2
+    assert abs(paper["fd"] - released["fd"]) > 1e-3
     np.testing.assert_allclose(paper["mfr"], released["mfr"], rtol=1e-6)
 
 
 def test_masked_features_are_those_whose_statistics_did_not_move(losses):
     moved, unmoved = (losses[form][1] for form in ("paper", "unmoved"))
-    assert moved["fda"] != unmoved["fda"]
-    assert moved["fd"] != unmoved["fd"]
+    assert abs(moved["fda"] - unmoved["fda"]) > 1e-2
+    assert abs(moved["fd"] - unmoved["fd"]) > 1e-2
     np.testing.assert_allclose(moved["mfr"], unmoved["mfr"], rtol=1e-6)
 
 

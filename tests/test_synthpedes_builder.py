@@ -47,7 +47,7 @@ def records(folder):
 @pytest.fixture(scope="module")
 def planned():
     config = next(c for c in Synthpedes.BUILDER_CONFIGS if c.name == "tiny")
-    return pictures.plan(config.seed, _PEOPLE, config.changed)
+    return pictures.plan(config.seed, _PEOPLE, config.changed, config.twins)
 
 
 def _strip(record):
@@ -144,7 +144,7 @@ def test_shards_hold_so_many_records_and_one_record_is_in_memory_at_a_time(
 
 
 def test_another_seed_gives_another_data_set(planned):
-    other = pictures.plan(1, _PEOPLE, 0.5)
+    other = pictures.plan(1, _PEOPLE, 0.5, ("val", "test"))
     assert [p.person for p in other["train"]] != [p.person for p in planned["train"]]
 
 
@@ -234,7 +234,7 @@ def test_a_cpr_id_stands_for_one_person_in_one_outfit(folder):
 
 def test_wrong_shares_of_changed_outfits_are_named():
     with pytest.raises(ValueError, match=r"changed must be in \[0, 1\], got 2"):
-        pictures.plan(0, _PEOPLE, 2)
+        pictures.plan(0, _PEOPLE, 2, ())
 
 
 def test_sizes_of_the_published_configs():
@@ -318,7 +318,7 @@ def test_there_are_twins_of_val_and_test_in_the_built_data_set(records, planned)
 
 
 def test_without_second_outfits_there_are_no_twins():
-    planned = pictures.plan(1, _PEOPLE, 0.0)
+    planned = pictures.plan(1, _PEOPLE, 0.0, ("val", "test"))
     assert [split for split, shown in planned.items() if shown] == list(_PEOPLE)
 
 

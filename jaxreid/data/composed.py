@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from jaxreid.data.composed_sets import read_split
 from jaxreid.data.dataset import (
     DATA_SETS,
     SPLITS,
-    TWIN_SPLITS,
     open_split,
     rendered_folder,
     unknown_name,
@@ -117,7 +117,8 @@ def _with_outfits(
             f"{name} {variant or 'default'!r} has nobody in a second outfit in {split}, so it has "
             "no composed queries there"
         )
-    others = [f"{split}_changed", *(part for part in TWIN_SPLITS if part == f"{split}_twins")]
+    present = tfds.builder_from_directory(str(path.parent)).info.splits
+    others = [part for part in (f"{split}_changed", f"{split}_twins") if part in present]
     joined = _join(
         [
             first,
@@ -144,7 +145,30 @@ def _with_outfits(
         words=tuple(item["edit_caption"] for item in items),
     )
     gallery = np.arange(len(joined.files), dtype=np.int32)
-    return joined._replace(person_id=instance_id, triplets=found, gallery=gallery)
+    return joined._replace(
+        person_id=instance_id,
+        triplets=found,
+        gallery=gallery,
+        group=_alike(list(outfits))[instance_id],
+    )
+
+
+def _alike(outfits: list[str]) -> np.ndarray:
+    """i32[instances], equal for a person in an outfit and the twin in it.
+
+    Args:
+      outfits: "val/00017", "val_changed/00017", "val_twins/01317_first" and so on, in the order of
+        the instances; twins follow each other as those whose twins they are.
+    """
+    names = {name: i for i, name in enumerate(outfits)}
+    changed = [name for name in outfits if "_changed/" in name]
+    group = np.arange(len(outfits), dtype=np.int32)
+    for outfit in ("first", "second"):
+        twins = [name for name in outfits if name.endswith(f"_{outfit}")]
+        for name, twin in zip(changed, twins, strict=bool(twins)):
+            own = name if outfit == "second" else name.replace("_changed/", "/")
+            group[names[twin]] = group[names[own]]
+    return group
 
 
 def _prepare(

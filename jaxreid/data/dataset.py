@@ -35,7 +35,7 @@ SPLITS = ("train", "val", "test")
 # Rendered people in their second outfit, the targets of composed queries.
 CHANGED_SPLITS = ("train_changed", "val_changed", "test_changed")
 # Somebody else in both outfits of each of those, who is no answer to them.
-TWIN_SPLITS = ("val_twins", "test_twins")
+TWIN_SPLITS = ("train_twins", "val_twins", "test_twins")
 
 
 def open_split(

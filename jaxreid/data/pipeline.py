@@ -143,7 +143,7 @@ def train_iterator(
         order = shuffled(len(source), batch_size=batch_size, seed=seed)
     else:
         order = by_person(
-            source.person_id,
+            source.group_id,
             source.image_id,
             batch_size=batch_size,
             images_per_person=images_per_person,

@@ -58,6 +58,7 @@ class Split(NamedTuple):
     captions: tuple[tuple[str, ...], ...]  # captions[i] are those of image i
     triplets: Triplets | None = None
     gallery: np.ndarray | None = None  # i32[G], positions of the images that are ranked; None: all
+    group: np.ndarray | None = None  # i32[n], equal for images that look alike; None: person_id
 
 
 def caption_pairs(split: Split) -> np.ndarray:

@@ -24,6 +24,7 @@ class Pairs:
         self.image_id, self._number = caption_pairs(split).T
         self._texts = _check_texts(split, texts, len(self.image_id), "captions")
         self.person_id, self.people = _from_0(split.person_id[self.image_id])
+        self.group_id = _group(split)[self.image_id]
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -59,6 +60,7 @@ class ComposedPairs:
         self._triplet = np.flatnonzero(triplets.target >= 0)
         self.image_id = triplets.target[self._triplet].astype(np.int32)
         self.person_id, self.people = _from_0(triplets.instance_id[self._triplet])
+        self.group_id = _group(split)[self.image_id]
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -152,6 +154,11 @@ class ComposedQueries:
             "file": self.split.files[image_id],
             "index": np.int32(index),
         }
+
+
+def _group(split: Split) -> np.ndarray:
+    """i32[n], what batches are drawn by: those who look alike, else people."""
+    return split.person_id if split.group is None else split.group
 
 
 def _read(split: Split, image_id: int) -> np.ndarray:

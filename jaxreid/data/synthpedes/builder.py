@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from jaxreid.data.shards import write_splits
-from jaxreid.data.synthpedes.pictures import Picture, make_triplets, plan
+from jaxreid.data.synthpedes.pictures import Picture, make_triplets, outfits_of, plan
 from jaxreid.data.synthpedes.workers import make_records
 
 _DESCRIPTION = """\
@@ -19,7 +19,8 @@ Drawn people before drawn scenes, for language-based person retrieval. Every per
 four sides by four of seven cameras, with two captions and a dialogue an image, which tell only what
 the image shows. Many people have look-alikes. A share of the people is there in a second outfit,
 too (splits "<split>_changed"), with composed triplets in triplets_<split>.json. In val and test
-each of those has a twin, another body in the same two outfits (splits "<split>_twins").
+each of those has a twin, another body in the same two outfits (splits "<split>_twins"); where train
+has twins, it has their triplets too.
 """
 _CITATION = "@misc{jaxreid, title={jaxreid: language-based person retrieval in JAX}}"
 _AS_JSON = ("attributes", "visible", "dialogue")
@@ -32,8 +33,8 @@ class SynthpedesConfig(tfds.core.BuilderConfig):
     Attributes:
       train, val, test: people of the splits; each has four images.
       height, width: pixels of an image.
-      changed: share of the people that are rendered in a second outfit as well, and in val and
-        test have a twin.
+      changed: share of the people that are rendered in a second outfit as well.
+      twins: splits in which each of those has a twin.
       seed: of everything; equal configs give equal bytes.
     """
 
@@ -43,6 +44,7 @@ class SynthpedesConfig(tfds.core.BuilderConfig):
     height: int
     width: int
     changed: float = 0.25
+    twins: tuple[str, ...] = ("val", "test")
     seed: int = 0
 
 
@@ -57,8 +59,9 @@ class Synthpedes(tfds.core.GeneratorBasedBuilder):
             description="1,000 people to train on, minutes on a laptop.",
         ),
         SynthpedesConfig(
-            name="composed", train=1_000, val=100, test=200, height=128, width=64, changed=1.0,
-            description="The default's people, all of them in two outfits: for composed queries.",
+            name="composed", train=800, val=100, test=200, height=128, width=64, changed=1.0,
+            twins=("train", "val", "test"), seed=2,
+            description="People in two outfits, each with a twin in both: for composed queries.",
         ),
         SynthpedesConfig(
             name="large", train=20_000, val=500, test=1_000, height=384, width=128,
@@ -104,9 +107,11 @@ class Synthpedes(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         people = {"train": config.train, "val": config.val, "test": config.test}
         logging.info("drawing %d people for synthpedes", sum(people.values()))
-        pictures = plan(config.seed, people, config.changed)
+        pictures = plan(config.seed, people, config.changed, config.twins)
         for split in people:
             triplets = make_triplets(pictures[split], pictures[f"{split}_changed"])
+            if split == "train":  # elsewhere nobody asks for a twin
+                triplets += make_triplets(*outfits_of(pictures.get("train_twins", [])))
             # TFDS renames the whole folder when every split is written.
             path = Path(self.data_dir) / f"triplets_{split}.json"
             path.write_text(json.dumps(triplets, indent=1))

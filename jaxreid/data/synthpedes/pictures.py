@@ -4,7 +4,7 @@ Everything follows from a seed and the picture's own numbers, so any picture can
 any order and in any process. Imports neither TFDS nor JAX: worker processes start at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -24,7 +24,6 @@ from jaxreid.data.synthpedes.visibility import visible
 JPEG_QUALITY = 95  # the losses of the camera are in the pixels already
 # What chance is needed for, so that each use has numbers of its own.
 _POPULATION, _SPLITS, _CAMERAS, _OUTFIT, _PIXELS, _CAPTIONS, _DIALOGUE, _TRIPLETS, _TWIN = range(9)
-TWIN_SPLITS = ("val", "test")  # where the people with a second outfit have twins
 _TWIN_OUTFITS = ("first", "second")  # those of "<split>" and of "<split>_changed", in file names
 
 
@@ -42,17 +41,21 @@ class Picture(NamedTuple):
     shades: int  # whose own shades of the named colours; a twin's are those of the person
 
 
-def plan(seed: int, people: Mapping[str, int], changed: float) -> dict[str, list[Picture]]:
+def plan(
+    seed: int, people: Mapping[str, int], changed: float, twins: Collection[str]
+) -> dict[str, list[Picture]]:
     """Returns the pictures of each split, four a person, from all sides and by four cameras.
 
     Besides the splits of `people` there is "<split>_changed" for each: the same ids in another
-    outfit, of a share of the people. Each of those has a twin in "<split>_twins" for TWIN_SPLITS:
-    somebody else with an id of its own, from the number of people on, in both outfits.
+    outfit, of a share of the people. Each of those has a twin in "<split>_twins" for some splits:
+    somebody else with an id of its own, from the number of people on, in both outfits. Twins follow
+    each other as those whose twins they are.
 
     Args:
       seed: >= 0, of everything.
       people: split -> number of people.
       changed: share of the people with a second outfit, in [0, 1].
+      twins: splits with twins.
 
     Raises:
       ValueError: the families do not fit into the splits, or `changed` is outside [0, 1].
@@ -72,7 +75,7 @@ def plan(seed: int, people: Mapping[str, int], changed: float) -> dict[str, list
         looks = {look(person) for outfits in wardrobes for person in outfits}
         parts = (split, f"{split}_changed")
         twins_part = f"{split}_twins"
-        pictures |= {part: [] for part in (*parts, *[twins_part] * (split in TWIN_SPLITS))}
+        pictures |= {part: [] for part in (*parts, *[twins_part] * (split in twins))}
         for index, outfits in zip(indices, wardrobes, strict=True):
             wearer = _Wearer(seed, person_id, int(population.family[index]), shades=person_id)
             for i, person in enumerate(outfits):
@@ -120,6 +123,12 @@ def make_captions(picture: Picture) -> tuple[str, ...]:
     """Returns the captions of a picture, without making its image."""
     rng = _rng(picture.seed, _CAPTIONS, picture.image_id)
     return captions(picture.person, picture.view, rng)
+
+
+def outfits_of(twins: list[Picture]) -> tuple[list[Picture], list[Picture]]:
+    """Returns the pictures of twins in the first outfit, and in the second."""
+    first, second = (f"_{name}_" for name in _TWIN_OUTFITS)
+    return [x for x in twins if first in x.file], [x for x in twins if second in x.file]
 
 
 def make_triplets(originals: list[Picture], changed: list[Picture]) -> list[dict[str, str | int]]:

@@ -1,6 +1,7 @@
 """Predictor of masked features of FAFA: tells a feature vector from what is left of it."""
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
@@ -10,7 +11,7 @@ class FeaturePredictor(nn.Module):
 
     width: int  # D
     hidden: int = 512
-    dtype: Dtype = "float32"
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

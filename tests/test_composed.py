@@ -361,3 +361,23 @@ def test_triplets_over_rendered_people_open(tmp_path):
         sizes[split] = len(found.words)
         np.testing.assert_array_equal(opened.person_id[found.target], found.instance_id)
     assert sizes == {"train": 5_868, "val": 268, "test": 324}
+
+
+def test_a_person_and_the_twin_in_one_outfit_are_a_group(tmp_path_factory):
+    opened = {}
+    for split in ("val", "test"):
+        opened[split] = open_composed(
+            "synthpedes", split, data_dir=tmp_path_factory.getbasetemp() / "twins", variant="tiny"
+        )
+    for found in opened.values():
+        twins = [i for i, file in enumerate(found.files) if "_twins/" in file]
+        assert twins
+        for i in twins:
+            alike = {found.files[j] for j in np.flatnonzero(found.group == found.group[i])}
+            own = [file for file in alike if "_twins/" not in file]
+            assert len(alike) == 8 and len(own) == 4
+            assert all(("_changed/" in file) == ("_second_" in found.files[i]) for file in own)
+            # The same clothes, as their words say.
+            assert len({found.person_id[found.files.index(file)] for file in alike}) == 2
+        alone = np.unique(found.group, return_counts=True)[1]
+        assert set(alone) <= {4, 8}

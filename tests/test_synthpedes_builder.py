@@ -245,7 +245,10 @@ def test_sizes_of_the_published_configs():
     assert sizes["large"] == (20_000, 500, 1_000, 384, 128)
     assert sizes["tiny"] == (24, 8, 8, 64, 32)
     assert Synthpedes.BUILDER_CONFIGS[0].name == "default"
-    assert sizes["composed"] == sizes["default"]
+    assert sizes["composed"] == (800, 100, 200, 128, 64)
+    twins = {c.name: c.twins for c in Synthpedes.BUILDER_CONFIGS}
+    assert twins.pop("composed") == ("train", "val", "test")  # elsewhere nobody trains with them
+    assert set(twins.values()) == {("val", "test")}
     assert {c.name: c.changed for c in Synthpedes.BUILDER_CONFIGS} == {
         "default": 0.25, "composed": 1.0, "large": 0.25, "medium": 0.0, "tiny": 0.5,
     }  # fmt: skip
@@ -258,7 +261,7 @@ def test_sizes_of_the_published_configs():
 def twins(planned):
     """split -> [(pictures of a person in both outfits, those of its twin)]."""
     found = {}
-    for split in pictures.TWIN_SPLITS:
+    for split in ("val", "test"):
         of = {}
         for part in (split, f"{split}_changed"):
             for picture in planned[part]:
@@ -359,3 +362,18 @@ def test_pictures_stay_those_of_the_first_release(planned, part):
     pixels = [np.array(Image.open(io.BytesIO(record.pop("image")))) for record in made]
     np.testing.assert_allclose([p.mean((0, 1)) for p in pixels], means, atol=0.1)
     assert hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16] == text
+
+
+def test_triplets_of_twins_lead_from_one_outfit_to_the_other():
+    planned = pictures.plan(3, {"train": 9, "val": 2, "test": 2}, 1.0, ("train",))
+    assert "val_twins" not in planned
+    first, second = pictures.outfits_of(planned["train_twins"])
+    assert len(first) == len(second) == len(planned["train"])
+    asked = pictures.make_triplets(first, second)
+    own = pictures.make_triplets(planned["train"], planned["train_changed"])
+    assert len(asked) == len(own)
+    assert {x["cpr_id"] for x in asked}.isdisjoint(x["cpr_id"] for x in own)
+    for item in asked:
+        paths = item["reference_image_path"], item["target_image_path"]
+        assert len({path.split("_")[1] for path in paths}) == 1  # one twin
+        assert len({path.split("_")[2] for path in paths}) == 2  # in both outfits

@@ -85,6 +85,7 @@ def _losses() -> ConfigDict:
         diversity_weight=1.0,  # lambda 1
         mask_weight=0.5,  # lambda 2
         mask_rate=0.3,  # of feature values that MFR hides
+        query="composed",  # | "image" | "text" | "mean": what to compare with
         uncertainty_probability=0.8,  # of a batch whose token statistics are moved (DSU)
     ))  # fmt: skip
 

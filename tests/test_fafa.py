@@ -365,6 +365,28 @@ def test_query_depends_on_both_its_image_and_its_words(built):
         assert np.abs(other - whole).max(axis=1)[[0, 1, 3, 4]].min() > 1e-3
 
 
+def test_parts_of_a_query_are_compared_as_vectors_of_their_own(built):
+    config, method, params, batch = built
+    query = {name: batch[name] for name in ("reference", "tokens")}
+    other = {name: rows[::-1] for name, rows in query.items()}
+
+    def embed(form, query):
+        chosen = config.copy_and_resolve_references()
+        chosen.fafa.query = form
+        encode = jax.jit(fafa.make(chosen).encode_query, compiler_options=tiny.QUICK)
+        return np.asarray(encode(params, query).embedding)
+
+    image, text, mean = (embed(form, query) for form in ("image", "text", "mean"))
+    shown = jax.jit(method.encode_image, compiler_options=tiny.QUICK)(params, batch["reference"])
+    np.testing.assert_allclose(image, shown.embedding, **TOLERANCE)
+    joined = (image + text) / np.linalg.norm(image + text, axis=1, keepdims=True)
+    np.testing.assert_allclose(mean, joined, **TOLERANCE)
+    np.testing.assert_allclose(
+        embed("text", query | {"reference": other["reference"]}), text, **TOLERANCE
+    )
+    assert np.abs(embed("text", query | {"tokens": other["tokens"]}) - text).max() > 1e-3
+
+
 def test_query_without_a_reference_is_refused(built):
     _, method, params, batch = built
     with pytest.raises(ValueError, match="must have a reference image and words, got tokens"):

@@ -40,6 +40,9 @@ from jaxreid.streams.query_former import (
 )
 
 QUERIES = TRAINING = "triplets"
+RANKED_BY = ("query",)
+# What a query is: photo and words, or a part of it, to compare with.
+FORMS = ("composed", "image", "text", "mean")
 TARGETS = ("paper", "released")
 DIVERSITIES = ("image", "batch")
 # A parameter of the image encoder that is frozen with it.
@@ -104,7 +107,7 @@ def make(config) -> Method:
         ),
         loss=loss,
         encode_image=partial(encode_image, model, normalised),
-        encode_query=partial(encode_query, model, normalised),
+        encode_query=partial(encode_query, model, normalised, form=c.query),
         similarity=partial(similarity, top=c.top_tokens),
     )
 
@@ -112,7 +115,7 @@ def make(config) -> Method:
 def _check(config) -> None:
     """Raises ValueError for a field of the section `fafa` that cannot be."""
     c, b, inf = config.fafa, config.model.bert, float("inf")
-    for field, allowed in (("target", TARGETS), ("diversity", DIVERSITIES)):
+    for field, allowed in (("target", TARGETS), ("diversity", DIVERSITIES), ("query", FORMS)):
         if c[field] not in allowed:
             raise ValueError(f"fafa.{field} must be one of {', '.join(allowed)}, got {c[field]!r}")
     limits = tuple(c.temperature_limits)

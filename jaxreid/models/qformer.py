@@ -16,7 +16,7 @@ _LAYER_NORM_EPSILON = 1e-12  # as BERT
 
 
 class QFormer(nn.Module):
-    """Queries alone, or queries and words jointly, over the tokens of an image.
+    """Queries alone, or queries and words jointly, over the tokens of an image; or words alone.
 
     Parameters: query_tokens [1, queries, D], embeddings (see `QueryEmbeddings`), layer_0 ..
     layer_{depth-1} (see `QueryLayer`).
@@ -38,7 +38,7 @@ class QFormer(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image_tokens: jax.Array | tuple[KeyValue, ...],
+        image_tokens: jax.Array | tuple[KeyValue, ...] | None,
         tokens: jax.Array | None = None,
         mask: jax.Array | None = None,
         *,
@@ -48,21 +48,25 @@ class QFormer(nn.Module):
 
         Args:
           image_tokens: [B, N, Dv], of any width; or what each cross-attention reads of them, from
-            `bert.image_keys`.
+            `bert.image_keys`. None for words alone, as BLIP-2 reads a text.
           tokens: i32[B, L], in [0, vocabulary), [CLS] first; None for queries alone.
           mask: bool[B, L], False on padding; given with `tokens` or not at all.
           train: True applies dropout with the rng stream 'dropout'.
 
         Returns:
-          Queries [B, queries, D], and words [B, L, D] or None, both in `dtype`; words at padding
-          carry no meaning.
+          Queries [B, queries, D], or [B, 0, D] without an image, and words [B, L, D] or None, both
+          in `dtype`; words at padding carry no meaning.
 
         Raises:
           ValueError: shapes disagree, or a size that cannot be.
         """
         self._check(image_tokens, tokens, mask)
         projected = isinstance(image_tokens, tuple)
-        rows = len(image_tokens[0].key if projected else image_tokens)
+        count = 0 if image_tokens is None else self.queries
+        if image_tokens is None:
+            rows = len(tokens)
+        else:
+            rows = len(image_tokens[0].key if projected else image_tokens)
         embeddings = QueryEmbeddings(
             self.vocabulary,
             self.width,
@@ -75,11 +79,11 @@ class QFormer(nn.Module):
         )
         init = nn.initializers.normal(self.init_std)
         learned = self.param("query_tokens", init, (1, self.queries, self.width))
-        learned = jnp.broadcast_to(learned, (rows, self.queries, self.width))
+        learned = jnp.broadcast_to(learned[:, :count], (rows, count, self.width))
         queries, words = embeddings(learned, tokens, train=train)
         for i in range(self.depth):
             image = None
-            if i % self.cross_frequency == 0:
+            if image_tokens is not None and i % self.cross_frequency == 0:
                 image = image_tokens[i // self.cross_frequency] if projected else image_tokens
             layer = QueryLayer(
                 self.heads, self.mlp, self.dropout, self.init_std, self.dtype, name=f"layer_{i}"
@@ -93,7 +97,11 @@ class QFormer(nn.Module):
             raise ValueError(f"cross_frequency must be >= 1, got {self.cross_frequency}")
         if (tokens is None) != (mask is None):
             raise ValueError("tokens and mask must both be given or both be None")
-        if isinstance(image_tokens, tuple):
+        if image_tokens is None:
+            if tokens is None:
+                raise ValueError("image_tokens, tokens or both must be given")
+            rows = len(tokens)
+        elif isinstance(image_tokens, tuple):
             crosses = -(-self.depth // self.cross_frequency)
             if len(image_tokens) != crosses:
                 raise ValueError(

@@ -109,6 +109,12 @@ def read_pair(
     return words[:, 0].astype(jnp.float32)
 
 
+def read_words(model: QueryFormer, params: Any, tokens: jax.Array) -> jax.Array:
+    """Returns f32[B, D] of [CLS] of words i32[B, L] without an image, as BLIP-2 reads a text."""
+    _, words = _run(model.qformer, params["qformer"], None, None, tokens, tokens != 0)
+    return words[:, 0].astype(jnp.float32)
+
+
 def embed_pair(model: QueryFormer, params: Any, hidden: jax.Array) -> jax.Array:
     """Returns f32[B, E] unit embeddings of `read_pair`."""
     return model.text_proj.apply({"params": params["text_proj"]}, hidden)
@@ -126,14 +132,34 @@ def encode_image(model: QueryFormer, normalised, params: Any, images: jax.Array)
     return Features(unit(tokens.mean(axis=1)), tokens)
 
 
-def encode_query(model: QueryFormer, normalised, params: Any, query: Batch) -> Features:
-    """`Method.encode_query` of the network: reference u8[B, h, w, 3] and tokens i32[B, L]."""
+def encode_query(
+    model: QueryFormer, normalised, params: Any, query: Batch, *, form: str
+) -> Features:
+    """`Method.encode_query` of the network: reference u8[B, h, w, 3] and tokens i32[B, L].
+
+    Args:
+      model: the network.
+      normalised: of images.
+      params: of the network.
+      query: what is asked.
+      form: "composed", or what it is compared with: the "image" alone, as a gallery image, the
+        "text" alone, or the "mean" of both.
+    """
     if "reference" not in query:
         raise ValueError(
             f"a query must have a reference image and words, got {', '.join(sorted(query))}"
         )
-    patches = image_tokens(model, params, normalised(query["reference"]))
-    return Features(embed_pair(model, params, read_pair(model, params, patches, query["tokens"])))
+    if form == "composed":
+        patches = image_tokens(model, params, normalised(query["reference"]))
+        return Features(
+            embed_pair(model, params, read_pair(model, params, patches, query["tokens"]))
+        )
+    words = image = 0.0
+    if form != "image":
+        words = embed_pair(model, params, read_words(model, params, query["tokens"]))
+    if form != "text":
+        image = encode_image(model, normalised, params, query["reference"]).embedding
+    return Features(unit(words + image))
 
 
 def similarity(queries: Features, images: Features, *, top: int) -> jax.Array:

@@ -140,9 +140,9 @@ def _paper(variant: str) -> ConfigDict:
     config.data.workers = 8
     if trained == "syncpr":
         config.data.val_people = 1000  # instances held out, to choose the checkpoint by
-    # The release resizes to 384 x 192, adds black columns to a square and resizes to 224.
     config.image = sections.image((224, 224), "bicubic")
-    config.image.pad = 6  # 10 of 384
+    config.image.framed = (384, 192)
+    config.image.pad = 10
     config.text = sections.text(32)
     config.text.tokenizer = "bert-base-uncased"
     config.text.clean = "blip"

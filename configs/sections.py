@@ -37,6 +37,9 @@ def image(size: tuple[int, int], resize: str) -> ConfigDict:
     """Size in pixels (height, width), normalisation and augmentation of images."""
     return ConfigDict(dict(
         size=size,
+        # (height, width) at which images are augmented before black margins make a square of them,
+        # which is resized to `size`; () = resized to `size` at once.
+        framed=(),
         resize=resize,
         mean=CLIP_MEAN,
         std=CLIP_STD,

@@ -89,6 +89,10 @@ def _check_image(image: ConfigDict, patch: int) -> None:
     _numbers("image.size", image.size, 2, "height and width")
     whole = all(isinstance(side, int) and side > 0 and side % patch == 0 for side in image.size)
     _is("image.size", tuple(image.size), whole, f"positive multiples of model.vit.patch {patch}")
+    framed = image.framed
+    _is("image.framed", framed, isinstance(framed, tuple | list) and len(framed) in (0, 2)
+        and all(isinstance(side, int) and side > 0 for side in framed),
+        "() or a height and a width > 0")  # fmt: skip
     for name in ("mean", "std"):
         _numbers(f"image.{name}", image[name], 3, "one for each of red, green and blue")
     _is("image.std", tuple(image.std), min(image.std) > 0, "> 0")

@@ -163,3 +163,18 @@ def test_more_phrases_than_are_kept_are_refused(config, rows):
     many = caption_input(config, phrases=13, words=False)
     with pytest.raises(ValueError, match="at most 12 phrases"):
         many.transform(record(rows, 0), np.random.default_rng(0))
+
+
+def test_a_framed_image_keeps_its_aspect_between_black_margins(config):
+    config = config.copy_and_resolve_references()
+    config.image.size, config.image.framed = (16, 16), (32, 16)
+    transform = caption_input(config, phrases=0, words=False).transform
+    white = {
+        "image": np.full((40, 30, 3), 255, np.uint8),
+        "reference": np.zeros((9, 9, 3), np.uint8),
+    }
+    example = transform(white, None)
+    assert example["image"].shape == (16, 16, 3)
+    assert (example["image"][:, 5:11] > 250).all()
+    assert (example["image"][:, [0, 1, 2, -3, -2, -1]] < 5).all()
+    assert not example["reference"].any()

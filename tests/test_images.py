@@ -9,6 +9,7 @@ from jaxreid.data.images import (
     augment,
     read_augmentation,
     resize,
+    square,
 )
 
 OFF = Augmentation(
@@ -215,3 +216,14 @@ def test_settings_are_read_from_the_config():
 def test_a_wrong_setting_is_named(field, value):
     with pytest.raises(ValueError, match=rf"image\.{field} must be .*, got"):
         read_augmentation(config_with(**{field: value}))
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (3, 6), (5, 4), (4, 4)])
+def test_a_square_holds_the_whole_image_in_its_middle(shape):
+    image = np.random.default_rng(0).integers(1, 256, (*shape, 3), np.uint8)
+    found = square(image)
+    side = max(shape)
+    assert found.shape == (side, side, 3)
+    assert (found > 0).all(axis=2).sum() == shape[0] * shape[1]
+    top, left = (side - shape[0]) // 2, (side - shape[1]) // 2
+    np.testing.assert_array_equal(found[top : top + shape[0], left : left + shape[1]], image)

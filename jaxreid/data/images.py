@@ -94,6 +94,17 @@ def resize(image: np.ndarray, size: tuple[int, int], resample: str) -> np.ndarra
     return np.asarray(Image.fromarray(image).resize((width, height), RESAMPLERS[resample]))
 
 
+def square(image: np.ndarray) -> np.ndarray:
+    """Returns the image u8[h, w, 3] in the middle of a black square of its longer side."""
+    _check(image)
+    height, width, _ = image.shape
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    canvas = np.zeros((side, side, 3), np.uint8)
+    canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
 def augment(image: np.ndarray, rng: np.random.Generator, settings: Augmentation) -> np.ndarray:
     """Flips, pads and crops, then erases: the order of the IRRA and CADA releases.
 

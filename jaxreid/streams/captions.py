@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxreid.data.attributes import attribute_phrases, attribute_pieces
-from jaxreid.data.images import Augmentation, augment, read_augmentation, resize
+from jaxreid.data.images import Augmentation, augment, read_augmentation, resize, square
 from jaxreid.data.phrases import encode_phrases, make_tagger
 from jaxreid.data.records import CaptionError
 from jaxreid.data.text import Tokenizer, clean, encode, load_tokenizer, word_ids
@@ -35,6 +35,7 @@ class _Settings(NamedTuple):
     """What `_transform` needs; it is sent to worker processes."""
 
     size: tuple[int, int]
+    framed: tuple[int, int] | None  # size before the image is put into a square
     resample: str
     augmentation: Augmentation
     phrases: int
@@ -69,6 +70,7 @@ def caption_input(
     tagger = make_tagger(text.tagger) if phrases or attributes else None
     settings = _Settings(
         size=tuple(config.image.size),
+        framed=tuple(config.image.framed) or None,
         resample=config.image.resize,
         augmentation=read_augmentation(config),
         phrases=phrases,
@@ -143,13 +145,24 @@ def _tokenize(
     return out
 
 
+def _pixels(
+    image: np.ndarray, rng: np.random.Generator | None, settings: _Settings
+) -> np.ndarray:
+    """u8[h, w, 3] of the config's size, augmented where there is an rng."""
+    image = resize(image, settings.framed or settings.size, settings.resample)
+    if rng is not None:
+        image = augment(image, rng, settings.augmentation)
+    if settings.framed:
+        image = resize(square(image), settings.size, settings.resample)
+    return image
+
+
 def _transform(record: Record, rng: np.random.Generator | None, *, settings: _Settings) -> Example:
     """`Method.transform`."""
     example = {}
     for name in ("image", "reference"):
         if name in record:
-            image = resize(record[name], settings.size, settings.resample)
-            example[name] = image if rng is None else augment(image, rng, settings.augmentation)
+            example[name] = _pixels(record[name], rng, settings)
     if "text" in record:
         example["tokens"] = record["text"]["tokens"]
     if rng is None:

@@ -23,7 +23,8 @@ _FREE = (
 )
 # What must be equal to evaluate the weights of a run: these make the network and its inputs.
 _NETWORK = (
-    "method", "image.size", "image.framed", "image.resize", "image.mean", "image.std", "text.", "model."
+    "method", "image.size", "image.framed", "image.resize", "image.mean", "image.std", "text.",
+    "model.",
 )  # fmt: skip
 _LISTED = 5  # differences that are told
 

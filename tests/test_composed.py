@@ -375,7 +375,7 @@ def test_a_person_and_the_twin_in_one_outfit_are_a_group(tmp_path_factory):
         for i in twins:
             alike = {found.files[j] for j in np.flatnonzero(found.group == found.group[i])}
             own = [file for file in alike if "_twins/" not in file]
-            assert len(alike) == 8 and len(own) == 4
+            assert (len(alike), len(own)) == (8, 4)
             assert all(("_changed/" in file) == ("_second_" in found.files[i]) for file in own)
             # The same clothes, as their words say.
             assert len({found.person_id[found.files.index(file)] for file in alike}) == 2

@@ -31,13 +31,16 @@ from ml_collections import ConfigDict
 from configs import sections
 from jaxreid.data.images import RELEASE_ERASE_COLOUR
 
-# How the small network differs from that of the start weights. The layers of that cross encoder
-# come behind those of the text encoder, here both are one: the cross-attentions move, the other
-# parts of the cross encoder are left out. As from BLIP, the head of token groups alone is new.
+# How the small network differs from that of the start weights: the layers of that cross encoder
+# come behind those of its text encoder, here both are one, whose last two layers have a
+# cross-attention. As from BLIP, the head of token groups alone is new.
 _SMALL_RULES = dict(
     fresh=(r"itm_local_head/.*",),
-    unused=(r"cross/.*", r"temperature"),
-    renamed=((r"text/(layer_\d+)/(crossattention.*)", r"cross/\1/\2"),),
+    unused=(r"temperature",),
+    renamed=(
+        (r"text/layer_2/(.*)", r"cross/layer_0/\1"),
+        (r"text/layer_3/(.*)", r"cross/layer_1/\1"),
+    ),
 )
 
 
@@ -120,6 +123,7 @@ def _small() -> ConfigDict:
     config.text = sections.text(41)  # [CLS] and two groups of 20
     config.text.tokenizer = sections.START
     config.model = sections.small_model()
+    config.model.bert.update(text_depth=4, cross_depth=2)
     config.model.bert.token_types = 2
     config.train = sections.training(64, (3,))
     config.optim = sections.optimiser(3e-4)
@@ -201,7 +205,8 @@ def _release(config: ConfigDict, *, small: bool) -> None:
     rules = config.start_rules
     # The decoder of ARA starts from the weights of the encoder.
     rules.renamed = (
-        (r"(?:text|text_decoder)/(layer_\d+)/(crossattention.*)", r"cross/\1/\2"),
+        (r"(?:text|text_decoder)/layer_2/(.*)", r"cross/layer_0/\1"),
+        (r"(?:text|text_decoder)/layer_3/(.*)", r"cross/layer_1/\1"),
         (r"text_decoder/(.*)", r"text/\1"),
     )
     rules.longer = (r"(text|text_decoder)/embeddings/word_embeddings/.*", r"mlm/bias")

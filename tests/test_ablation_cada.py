@@ -89,6 +89,7 @@ def test_groups_are_scaled_to_the_tokens_of_the_recipe(ablation, tmp_path):
 
 def test_a_share_of_layers_that_is_not_whole_is_refused(ablation, tmp_path, capsys):
     command = ["--config=configs/cada.py", "--rows=decoder-quarter", f"--out={tmp_path}"]
+    command.append("--config.model.bert.text_depth=2")
     assert ablation.main(command) == 2
     error = capsys.readouterr().err
     assert "--rows: decoder-quarter needs a model.bert.text_depth of which 0.25 is whole" in error

@@ -244,13 +244,13 @@ def losses(built, vocabulary):
         step = jax.value_and_grad(loss, has_aux=True) if gradient else loss
         return jax.device_get(jax.jit(step, compiler_options=tiny.QUICK)(params))
 
-    (value, metrics), gradient = compiled(True, "")
-    (trained_value, trained_metrics), trained = compiled(True, "unfrozen")
+    (value, metrics), gradient = compiled(True, "frozen")
+    (trained_value, trained_metrics), trained = compiled(True, "")
     return {
         "paper": (value, metrics, gradient),
         "trained": (trained_value, trained_metrics, trained),
         "released": (*compiled(False, "released"), None),
-        "unmoved": (*compiled(False, "", moves=0.0), None),
+        "unmoved": (*compiled(False, "frozen", moves=0.0), None),
     }
 
 
@@ -308,7 +308,7 @@ def test_everything_else_learns(losses):
     assert still == []
 
 
-@pytest.mark.parametrize("variant", ["", "syncpr"])
+@pytest.mark.parametrize("variant", ["frozen", "syncpr"])
 def test_step_of_the_optimiser_leaves_a_frozen_encoder_as_it_is(built, losses, variant):
     params, gradient = built[2], losses["paper"][2]
     o = recipes.get_config(variant).optim
@@ -458,7 +458,7 @@ def test_fields_that_cannot_be_are_refused(vocabulary, fields, message):
 
 
 def test_image_encoder_that_is_not_frozen_needs_a_rate_and_a_frozen_one_none(vocabulary):
-    config = config_of(vocabulary, "unfrozen")
+    config = config_of(vocabulary)
     fafa.check(config)
     config.fafa.freeze_image = True
     with pytest.raises(ValueError, match=r"must be False where .* vit/cls_token is in .* rate 1.0"):
@@ -474,6 +474,6 @@ def test_cross_attentions_that_do_not_divide_the_layers_are_refused(vocabulary):
 
 def test_unknown_variant_names_the_known_ones():
     with pytest.raises(
-        ValueError, match="know: '', 'released', 'unfrozen', 'syncpr', 'tgcpr', 'itcpr'"
+        ValueError, match="know: '', 'released', 'frozen', 'syncpr', 'tgcpr', 'itcpr'"
     ):
         recipes.get_config("cpr")

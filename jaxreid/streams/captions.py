@@ -145,9 +145,7 @@ def _tokenize(
     return out
 
 
-def _pixels(
-    image: np.ndarray, rng: np.random.Generator | None, settings: _Settings
-) -> np.ndarray:
+def _pixels(image: np.ndarray, rng: np.random.Generator | None, settings: _Settings) -> np.ndarray:
     """u8[h, w, 3] of the config's size, augmented where there is an rng."""
     image = resize(image, settings.framed or settings.size, settings.resample)
     if rng is not None:

@@ -90,7 +90,7 @@ class Clock:
         self._rates = {}  # name of `Job.done`, which tells first stages from rows -> s an epoch
 
     def finished(self, job: Job, seconds: float) -> None:
-        """Notes a job of this session."""
+        """Notes a job of this call."""
         self._rates[job.done.name] = seconds / job.epochs
 
     def left(self, job: Job, share: float, elapsed: float, later: list[Job]) -> float | None:

@@ -443,10 +443,6 @@ def test_recipes_at_the_scale_of_the_paper_differ_in_their_data_alone():
         ({"mask_rate": 1.0}, r"fafa.mask_rate must be in \(0, 1\), got 1.0"),
         ({"uncertainty_probability": -0.1}, "fafa.uncertainty_probability must be in"),
         ({"mask_weight": -1.0}, "fafa.mask_weight must be >= 0, got -1.0"),
-        (
-            {"freeze_image": False},
-            "fafa.freeze_image must be True where .* the rate 0.0, got False",
-        ),
     ],
 )
 def test_fields_that_cannot_be_are_refused(vocabulary, fields, message):
@@ -462,6 +458,9 @@ def test_image_encoder_that_is_not_frozen_needs_a_rate_and_a_frozen_one_none(voc
     fafa.check(config)
     config.fafa.freeze_image = True
     with pytest.raises(ValueError, match=r"must be False where .* vit/cls_token is in .* rate 1.0"):
+        fafa.check(config)
+    config = config_of(vocabulary, "frozen", freeze_image=False)
+    with pytest.raises(ValueError, match=r"must be True where .* the rate 0.0, got False"):
         fafa.check(config)
 
 

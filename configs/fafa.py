@@ -50,20 +50,29 @@ def get_config(variant: str = "") -> ConfigDict:
 
     Args:
       variant: "" (synthpedes on two CPU cores), "frozen" (the same, image encoder as it starts but
-        for its final norm), "released" (frozen, in the form of the release), or at the paper's
-        scale "syncpr" (ITCPR searched), "tgcpr" (TG-CPR searched), "itcpr" (trained on triplets
-        over CUHK-PEDES, see config.data.triplets).
+        for its final norm), "released" (frozen, in the form of the release), "DATA_SET-small" (the
+        same network on a captioned set, with the triplets of config.data.triplets), or at the
+        paper's scale "syncpr" (ITCPR searched), "tgcpr" (TG-CPR searched), "itcpr" (trained on
+        triplets over CUHK-PEDES).
     """
+    captioned = variant.removesuffix("-small")
     if variant in ("", "released", "frozen"):
         config = _small()
+    elif captioned in sections.PAPER_DATA and captioned != variant:
+        config = _small()
+        config.data = sections.data(captioned, "")
+        config.data.val_people = 155 if captioned == "icfg_pedes" else 0
+        config.image.update(flip=0.5, pad=4)
+        config.train.update(epochs=(12,), evaluate_every=2.0, save_every=2.0)
+        config.optim.learning_rate = 1e-3
     elif variant in _PAPER:
         config = _paper(variant)
     else:
-        known = ("", "released", "frozen", *_PAPER)
+        known = ("", "released", "frozen", *[f"{d}-small" for d in sections.PAPER_DATA], *_PAPER)
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     if variant == "released":
         config.fafa.update(target="released", diversity="batch")
-    if variant == "":
+    if variant == "" or captioned != variant:
         # The paper freezes an encoder of 986 M parameters; this one has seen rendered people alone,
         # none of them in the clothes of another.
         config.fafa.freeze_image = False

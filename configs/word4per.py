@@ -12,7 +12,7 @@ Published on ITCPR, from OpenAI's ViT-B/16: R@1 45.55 (README of the release, "o
 
 from ml_collections import ConfigDict
 
-from configs import clip
+from configs import clip, sections
 
 # Variant -> data set that is trained on, data set that is searched.
 _PAPER = {"itcpr": ("cuhk_pedes", "itcpr"), "tgcpr": ("cuhk_pedes", "tgcpr"),
@@ -31,14 +31,16 @@ def get_config(variant: str = "") -> ConfigDict:
         tools/export_start.py makes of a run of stage 1.
     """
     data, _, stage = variant.partition("-")
+    captioned = data if data in sections.PAPER_DATA and stage == "small" else ""
+    if captioned:
+        data = stage = ""
     if data in _STAGES:
         data, stage = "", data
     if data not in ("", *_PAPER) or stage not in _STAGES:
-        known = [s for s in _STAGES if s] + [
-            f"{d}{s}" for d in _PAPER for s in ("", "-stage1", "-stage2")
-        ]
+        known = [s for s in _STAGES if s] + [f"{d}-small" for d in sections.PAPER_DATA]
+        known += [f"{d}{s}" for d in _PAPER for s in ("", "-stage1", "-stage2")]
         raise ValueError(f"unknown variant {variant!r}; know: '', {', '.join(map(repr, known))}")
-    config = _paper(data, stage) if data else _small(stage)
+    config = _paper(data, stage) if data else _small(stage, captioned)
     config.method = "word4per"
     stages = _STAGES[stage]
     config.word4per = ConfigDict(dict(
@@ -72,17 +74,22 @@ def get_config(variant: str = "") -> ConfigDict:
     return config
 
 
-def _small(stage: str) -> ConfigDict:
-    """Synthpedes at a size for two CPU cores."""
-    config = clip.recipe("")
-    config.data.variant = "composed"
-    config.data.images_per_person = 4  # those in one outfit are in one batch
+def _small(stage: str, captioned: str) -> ConfigDict:
+    """Synthpedes, or a captioned set, at a size for two CPU cores."""
+    if captioned:
+        config = clip.recipe(f"{captioned}-small")
+    else:
+        config = clip.recipe("")
+        config.data.variant = "composed"
+        config.data.images_per_person = 4  # those in one outfit are in one batch
     # IRRA's heads are fresh; the weights of CLIP have its learnt scale.
     config.start_rules.fresh = (r"(cross|mlm_head|classifier|inversion)/.*",)
     config.start_rules.unused = (r"logit_scale",)
     config.train.epochs = {"": (1, 1), "stage1": (1,), "stage2": (1,)}[stage]
     config.optim.learning_rate = 3e-4
     config.optim.warmup_epochs = 0.1
+    if captioned:
+        config.train.epochs, config.optim.learning_rate = (12, 6), 1e-3
     if stage == "stage2":  # all weights are those of stage 1
         config.start_rules.fresh = config.start_rules.unused = ()
     return config

@@ -23,6 +23,8 @@ DIRECTIONS = ("text_to_image", "both")
 MISSING = ("error", "skip")
 METRICS = ("R1", "R5", "R10", "mAP", "mINP")
 
+START_FILE = "weights.npz"  # of start weights, as jaxreid/start.py writes them
+_MAX_SIDE = 4096  # pixels of an image that a network reads
 _MAX_SEED = 2**32 - 1  # jax.random.key takes 32 bits: one more would be seed 0 again
 
 
@@ -53,8 +55,14 @@ def check(config: ConfigDict, devices: int) -> None:
         f"0, or >= 2 and a divisor of train.batch_size {batch_size}")  # fmt: skip
     _check_optim(config.optim, config.train)
     _check_eval(config.eval, devices)
-    if config.start and not os.path.exists(os.path.expanduser(config.start)):
-        raise FileNotFoundError(f"config.start: no such file or folder: {config.start}")
+    if config.start:
+        folder = os.path.expanduser(config.start)
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"config.start: no such folder: {config.start}")
+        if not os.path.isfile(os.path.join(folder, START_FILE)):
+            raise FileNotFoundError(
+                f"config.start: no {START_FILE} in {config.start}; tools/export_start.py makes it"
+            )
 
 
 def _check_data(data: ConfigDict) -> None:
@@ -89,6 +97,7 @@ def _check_image(image: ConfigDict, patch: int) -> None:
     _numbers("image.size", image.size, 2, "height and width")
     whole = all(isinstance(side, int) and side > 0 and side % patch == 0 for side in image.size)
     _is("image.size", tuple(image.size), whole, f"positive multiples of model.vit.patch {patch}")
+    _is("image.size", tuple(image.size), max(image.size) <= _MAX_SIDE, f"at most {_MAX_SIDE}")
     framed = image.framed
     _is("image.framed", framed, isinstance(framed, tuple | list) and len(framed) in (0, 2)
         and all(isinstance(side, int) and side > 0 for side in framed),

@@ -5,7 +5,7 @@ import pytest
 
 from configs import laip
 from jaxreid import config as rules
-from jaxreid import embed, evaluate, optim, rerank
+from jaxreid import embed, evaluate, optim, rerank, start
 from jaxreid.arguments import check_arguments, load_recipe, overrides
 from jaxreid.config import check, field_names, nearest
 from jaxreid.data import composed, dataset, images, phrases, text
@@ -24,6 +24,7 @@ from jaxreid.streams import network
         ({"data.triplets": "x.json"}, "data.triplets must be '' for synthpedes"),
         ({"optim.trained": (".*",)}, "optim.trained must be () or a pattern for each of the 2"),
         ({"optim.trained": ("(", "a")}, "optim.trained: pattern '(' is no regular"),
+        ({"image.size": (8192, 16)}, "image.size must be at most 4096, got (8192, 16)"),
         ({"data.workers": -1}, "data.workers must be >= 0, got -1"),
         ({"data.caption_limit": -2}, "data.caption_limit must be >= 0, got -2"),
         (
@@ -102,6 +103,7 @@ def test_field_that_cannot_be_is_named(change, message):
 @pytest.mark.parametrize("field", ["start", "data.manual_dir"])
 def test_path_that_is_not_there_is_named(field, tmp_path):
     config = laip.get_config("rstpreid")
+    (tmp_path / start.FILE).touch()
     config.update_from_flattened_dict({field: str(tmp_path)})
     check(config, devices=1)
     config.update_from_flattened_dict({field: str(tmp_path / "none")})
@@ -109,7 +111,15 @@ def test_path_that_is_not_there_is_named(field, tmp_path):
         check(config, devices=1)
 
 
+def test_folder_without_start_weights_is_named(tmp_path):
+    config = laip.get_config()
+    config.start = str(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"config.start: no weights.npz in .*export_start"):
+        check(config, devices=1)
+
+
 def test_words_are_those_of_the_modules_that_mean_them():
+    assert rules.START_FILE == start.FILE
     assert set(rules.DATA_SETS) == set(dataset.DATA_SETS)
     assert {*rules.DATA_SETS, *rules.COMPOSED_SETS} == set(composed.COMPOSED)
     assert rules.PERIODS == optim.PERIODS

@@ -350,6 +350,7 @@ def _file_as_workdir(config, tmp_path):
         ({"train.batch_size": 9}, r"train\.batch_size must be a positive multiple of the 8 devic"),
         ({"eval.pair_batch": 4}, r"eval\.pair_batch must be a positive multiple of the 8 devices"),
         ({"albef.queue_length": 8}, r"albef\.queue_length must be at least train\.batch_size 16"),
+        ({"albef.queue_length": 2**40}, r"albef\.queue_length must be .* at most 16777216, got 10"),
         (
             {"data.variant": "tyni"},
             r"unknown variant of synthpedes 'tyni'; allowed are default, ",

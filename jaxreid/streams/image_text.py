@@ -41,6 +41,7 @@ class GlobalSettings(NamedTuple):
 
 
 BATCH_KEYS = ("momentum", "online")
+_LONGEST_QUEUE = 2**24  # 17 GB of keys of 256 numbers
 TRIPLET_SCORES = {
     "probability": lambda logits: jax.nn.softmax(logits, axis=1)[:, 1],
     "logit": lambda logits: logits[:, 1],
@@ -59,10 +60,10 @@ def global_settings(config, section) -> GlobalSettings:
             f"{config.method}.batch_keys must be one of {', '.join(BATCH_KEYS)}, "
             f"got {section.batch_keys!r}"
         )
-    if section.queue_length < config.train.batch_size:
+    if not config.train.batch_size <= section.queue_length <= _LONGEST_QUEUE:
         raise ValueError(
             f"{config.method}.queue_length must be at least train.batch_size "
-            f"{config.train.batch_size}, got {section.queue_length}"
+            f"{config.train.batch_size} and at most {_LONGEST_QUEUE}, got {section.queue_length}"
         )
     if not 0 <= section.matching_rows <= config.train.batch_size:
         raise ValueError(

@@ -25,6 +25,7 @@ from jaxreid.data.dataset import open_split
 from jaxreid.data.queries import (
     KINDS,
     Queries,
+    count_training,
     read_queries,
     tokenize_words,
     training_records,
@@ -117,7 +118,7 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
         config.text.tokenizer = vocabulary
     if not config.train.steps_per_epoch:
         size, kind = config.train.batch_size, kinds["TRAINING"]
-        pairs = len(words_of(split("train"), kind))
+        pairs = count_training(split("train"), kind)
         if size > pairs:
             raise ValueError(
                 f"config.train.batch_size must be at most the {pairs} {kind} of {data.name} train, "

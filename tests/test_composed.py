@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from copies import path_of, records, write_copy
 
+from jaxreid.data import queries
 from jaxreid.data.composed import COMPOSED, open_composed
 from jaxreid.data.dataset import open_split
 from jaxreid.data.pipeline import ComposedPairs, ComposedQueries, Images
@@ -381,3 +382,17 @@ def test_a_person_and_the_twin_in_one_outfit_are_a_group(tmp_path_factory):
             assert len({found.person_id[found.files.index(file)] for file in alike}) == 2
         alone = np.unique(found.group, return_counts=True)[1]
         assert set(alone) <= {4, 8}
+
+
+def test_what_is_trained_on_is_counted_as_it_is_read(tmp_path_factory):
+    split = open_composed(
+        "synthpedes", "val", data_dir=tmp_path_factory.getbasetemp() / "twins", variant="tiny"
+    )
+    target = split.triplets.target.copy()
+    target[::3] = -1  # known by its id alone: nothing to learn from
+    split = split._replace(triplets=split.triplets._replace(target=target))
+    for kind in queries.KINDS:
+        texts = {"tokens": np.zeros((len(queries.words_of(split, kind)), 3), np.int32)}
+        records = queries.training_records(split, kind, texts)
+        assert queries.count_training(split, kind) == len(records) > 0
+    assert queries.count_training(split, "triplets") == (target >= 0).sum()

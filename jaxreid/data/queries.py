@@ -36,6 +36,13 @@ def words_of(split: Split, kind: str) -> list[str]:
     return [text for texts in split.captions for text in texts]
 
 
+def count_training(split: Split, kind: str) -> int:
+    """Returns how many records `training_records` has."""
+    if kind == "triplets":
+        return int((split.triplets.target >= 0).sum())
+    return len(words_of(split, kind))
+
+
 def tokenize_words(tokenize, split: Split, kind: str) -> dict[str, np.ndarray]:
     """Returns what `tokenize` makes of the texts of a split; a text at fault is named by its image.
 

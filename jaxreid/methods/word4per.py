@@ -48,6 +48,12 @@ def check(config) -> None:
             f"word4per.stages must name one of {', '.join(STAGES)} for each stage of "
             f"train.epochs {epochs}, got {stages}"
         )
+    trained = tuple(config.optim.trained)
+    if len(trained) != len(stages):
+        raise ValueError(
+            f"optim.trained must name what each of word4per.stages {stages} trains, got {trained}: "
+            "what a stage leaves alone must not decay"
+        )
     aims = tuple(c.inversions)
     if not aims or len(set(aims)) < len(aims) or not set(aims) <= set(AIMS):
         raise ValueError(

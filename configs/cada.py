@@ -57,7 +57,7 @@ def get_config(variant: str = "") -> ConfigDict:
     if small in sections.PAPER_DATA and small != variant:
         config = _small()
         config.data = sections.data(small, "")
-        config.data.val_people = _val_people(small)
+        config.data.val_people = sections.val_people(small)
         config.image.update(flip=0.5, pad=4)
         config.optim.learning_rate = 1e-3
         config.optim.warmup_epochs = 0.5
@@ -111,28 +111,13 @@ def _losses() -> ConfigDict:
 
 def _small() -> ConfigDict:
     """Synthpedes at a size for two CPU cores."""
-    config = ConfigDict()
+    config = sections.small(sections.START, 3e-4, (3,))
     config.method = "cada"
-    config.seed = 0
-    config.start = sections.START
-    config.start_rules = sections.start_rules()
     config.start_rules.update(_SMALL_RULES)
-    config.data = sections.data("synthpedes", "default")
-    config.image = sections.image((96, 48), "bicubic")
-    config.image.flip = 0.0  # captions say left and right
-    config.text = sections.text(41)  # [CLS] and two groups of 20
-    config.text.tokenizer = sections.START
-    config.model = sections.small_model()
+    config.text.max_tokens = 41  # [CLS] and two groups of 20
     config.model.bert.update(text_depth=4, cross_depth=2)
     config.model.bert.token_types = 2
-    config.train = sections.training(64, (3,))
-    config.optim = sections.optimiser(3e-4)
-    config.optim.min_learning_rate = 1e-5
-    config.optim.period = "step"
-    config.optim.clip_norm = 1.0
-    config.optim.warmup_epochs = 0.25
     config.optim.groups = ((r".*(bias|scale)", 1.0, 0.0), (r".*", 1.0, 0.05))
-    config.eval = sections.evaluation()
     config.eval.rule = "cada"
     config.cada = _losses()
     config.cada.group_size = config.cada.group_stride = 20
@@ -159,7 +144,7 @@ def _paper(name: str) -> ConfigDict:
     config.start_rules = sections.start_rules()
     config.data = sections.data(name, "")
     config.data.workers = 8
-    config.data.val_people = _val_people(name)
+    config.data.val_people = sections.val_people(name)
     config.image = sections.image((224, 224), "bilinear")
     config.image.pad = 10
     config.image.erase_probability = 0.5
@@ -210,8 +195,3 @@ def _release(config: ConfigDict, *, small: bool) -> None:
         (r"text_decoder/(.*)", r"text/\1"),
     )
     rules.longer = (r"(text|text_decoder)/embeddings/word_embeddings/.*", r"mlm/bias")
-
-
-def _val_people(name: str) -> int:
-    """Of ICFG-PEDES 5 % of train, to choose the checkpoint by; releases use test."""
-    return 155 if name == "icfg_pedes" else 0

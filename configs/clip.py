@@ -54,7 +54,7 @@ def recipe(variant: str) -> ConfigDict:
     elif name in sections.PAPER_DATA and size == "small":
         config = _small()
         config.data = sections.data(name, "")
-        config.data.val_people = 155 if name == "icfg_pedes" else 0
+        config.data.val_people = sections.val_people(name)
         config.image.update(flip=0.5, pad=4)
         config.train.epochs = (20,)
         config.train.evaluate_every = config.train.save_every = 2.0
@@ -76,27 +76,10 @@ def recipe(variant: str) -> ConfigDict:
 
 def _small() -> ConfigDict:
     """Synthpedes at a size for two CPU cores."""
-    config = ConfigDict()
-    config.seed = 0
-    config.start = START  # folder of weights to start from; "" = random
-    config.start_rules = sections.start_rules()
-    config.data = sections.data("synthpedes", "default")
-    config.image = sections.image((96, 48), "bilinear")
-    config.image.flip = 0.0  # captions say left and right
-    config.text = sections.text(48)
-    config.text.tokenizer = START
-    config.model = sections.small_model()
-    config.train = sections.training(64, (2,))
-    config.optim = sections.optimiser(1e-3)
-    config.optim.min_learning_rate = 1e-5
-    config.optim.period = "step"
-    config.optim.clip_norm = 1.0
+    config = sections.small(START, 1e-3, (2,))
+    config.image.resize = "bilinear"
+    config.text.max_tokens = 48
     config.optim.warmup_epochs = 0.5
-    config.optim.groups = (
-        (r".*(bias|scale)", 1.0, 0.0),
-        (r".*", 1.0, 0.02),
-    )
-    config.eval = sections.evaluation()
     return config
 
 
@@ -108,8 +91,7 @@ def _paper(name: str) -> ConfigDict:
     config.start_rules = sections.start_rules()
     config.data = sections.data(name, "")
     config.data.workers = 8
-    if name == "icfg_pedes":
-        config.data.val_people = 155  # 5 % of train, to choose the checkpoint by; releases use test
+    config.data.val_people = sections.val_people(name)
     config.image = sections.image((384, 128), "bilinear")
     config.image.pad = 10
     config.image.erase_probability = 0.5

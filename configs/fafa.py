@@ -61,7 +61,7 @@ def get_config(variant: str = "") -> ConfigDict:
     elif captioned in sections.PAPER_DATA and captioned != variant:
         config = _small()
         config.data = sections.data(captioned, "")
-        config.data.val_people = 155 if captioned == "icfg_pedes" else 0
+        config.data.val_people = sections.val_people(captioned)
         config.image.update(flip=0.5, pad=4)
         config.train.update(epochs=(12,), evaluate_every=2.0, save_every=2.0)
         config.optim.learning_rate = 1e-3
@@ -103,34 +103,16 @@ def _losses() -> ConfigDict:
 
 def _small() -> ConfigDict:
     """Synthpedes at a size for two CPU cores."""
-    config = ConfigDict()
+    config = sections.small(sections.START, 3e-4, (4,))
     config.method = "fafa"
-    config.seed = 0
-    config.start = sections.START
-    config.start_rules = sections.start_rules()
     config.start_rules.update(_SMALL_RULES)
-    config.data = sections.data("synthpedes", "composed")
+    config.data.variant = "composed"
     config.data.images_per_person = 4  # those in one outfit are in one batch
-    config.image = sections.image((96, 48), "bicubic")
-    config.image.flip = 0.0  # captions say left and right
-    config.text = sections.text(40)
-    config.text.tokenizer = sections.START
-    config.model = sections.small_model()
     config.model.bert.update(text_depth=4, cross_depth=2)
     config.model.bert.token_types = 2
-    config.train = sections.training(64, (4,))
-    config.optim = sections.optimiser(3e-4)
-    config.optim.min_learning_rate = 1e-5
-    config.optim.period = "step"
-    config.optim.clip_norm = 1.0
-    config.optim.warmup_epochs = 0.25
     config.optim.groups = (
-        (r"temperature", 0.1, 0.0),
-        (_FROZEN, 0.0, 0.0),
-        (r".*(bias|scale)", 1.0, 0.0),
-        (r".*", 1.0, 0.02),
-    )
-    config.eval = sections.evaluation()
+        (r"temperature", 0.1, 0.0), (_FROZEN, 0.0, 0.0), *config.optim.groups
+    )  # fmt: skip
     config.eval.token_dtype = "float32"  # the score reads the tokens
     config.eval.chunk = 128  # a chunk holds queries times eval.image_chunk times 32 cosines
     config.fafa = _losses()

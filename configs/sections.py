@@ -195,17 +195,16 @@ def recipe(variant: str) -> ConfigDict:
     """
     name, _, size = variant.partition("-")
     if variant == "":
-        config = _small(3e-4, (2, 1))
-        config.start = config.text.tokenizer = START
+        config = _small(START, 3e-4, (2, 1))
         config.eval.rerank_val = True  # the matcher is what the last stage is for
         config.losses.queue_length = 1024
         config.losses.temperature_limits = (0.01, 0.5)
     elif variant == "random":
-        config = _small(1e-3, (4, 2))
+        config = _small("", 1e-3, (4, 2))
         _from_random(config)
         config.losses.hardness_epochs = 3.0
     elif variant == "start":
-        config = _small(1e-3, (2.1,))
+        config = _small("", 1e-3, (2.1,))
         _from_random(config)
         config.data.variant = "medium"
         config.train.evaluate_every = config.train.save_every = 0.3
@@ -213,10 +212,9 @@ def recipe(variant: str) -> ConfigDict:
     elif name in PAPER_DATA and size in ("", "384x128"):
         config = _paper(name, (384, 128) if size else (384, 384))
     elif name in PAPER_DATA and size == "small":
-        config = _small(1e-3, (20, 4))
-        config.start = config.text.tokenizer = START
+        config = _small(START, 1e-3, (20, 4))
         config.data = data(name, "")
-        config.data.val_people = _val_people(name)
+        config.data.val_people = val_people(name)
         config.image.update(flip=0.5, pad=4)
         config.optim.warmup_epochs = 0.5
         config.train.evaluate_every = config.train.save_every = 2.0
@@ -229,16 +227,23 @@ def recipe(variant: str) -> ConfigDict:
     return config
 
 
-def _small(learning_rate: float, epochs: tuple) -> ConfigDict:
-    """Synthpedes at a size for two CPU cores."""
+def small(start: str, learning_rate: float, epochs: tuple) -> ConfigDict:
+    """Returns what the recipes on synthpedes at a size for two CPU cores share.
+
+    Args:
+      start: folder of the start weights and their vocabulary; "" is random, and learns one.
+      learning_rate: after warm-up.
+      epochs: of each stage.
+    """
     config = ConfigDict()
     config.seed = 0
-    config.start = ""  # folder of weights to start from; "" = random
+    config.start = start  # folder of weights to start from; "" = random
     config.start_rules = start_rules()
     config.data = data("synthpedes", "default")
     config.image = image((96, 48), "bicubic")
     config.image.flip = 0.0  # captions say left and right
     config.text = text(40)
+    config.text.tokenizer = start
     config.model = small_model()
     config.train = training(64, epochs)
     config.optim = optimiser(learning_rate)
@@ -246,12 +251,15 @@ def _small(learning_rate: float, epochs: tuple) -> ConfigDict:
     config.optim.period = "step"
     config.optim.clip_norm = 1.0
     config.optim.warmup_epochs = 0.25
-    config.optim.groups = (
-        (r"temperature", 0.1, 0.0),
-        (r".*(bias|scale)", 1.0, 0.0),
-        (r".*", 1.0, 0.02),
-    )
+    config.optim.groups = ((r".*(bias|scale)", 1.0, 0.0), (r".*", 1.0, 0.02))
     config.eval = evaluation()
+    return config
+
+
+def _small(start: str, learning_rate: float, epochs: tuple) -> ConfigDict:
+    """The same for ALBEF and LAIP."""
+    config = small(start, learning_rate, epochs)
+    config.optim.groups = ((r"temperature", 0.1, 0.0), *config.optim.groups)
     config.losses = albef_losses()
     return config
 
@@ -275,7 +283,7 @@ def _paper(name: str, size: tuple[int, int]) -> ConfigDict:
     config.start_rules = start_rules()
     config.data = data(name, "")
     config.data.workers = 8
-    config.data.val_people = _val_people(name)
+    config.data.val_people = val_people(name)
     config.image = image(size, "bicubic")
     config.text = text(50)
     config.text.tokenizer = "bert-base-uncased"
@@ -289,6 +297,6 @@ def _paper(name: str, size: tuple[int, int]) -> ConfigDict:
     return config
 
 
-def _val_people(name: str) -> int:
-    """Of ICFG-PEDES 5 % of train, to choose the checkpoint by; releases use test."""
+def val_people(name: str) -> int:
+    """Returns people of train held out as val: of ICFG-PEDES 5 %; releases use test."""
     return 155 if name == "icfg_pedes" else 0

@@ -131,7 +131,7 @@ def test_albef_is_laip_without_its_parts(make_config, triplet):
         ("mlm_probability", 1.0, r"in \(0, 1\), got 1.0"),
         ("bidir_weight", -0.5, ">= 0, got -0.5"),
         ("mpm_weight", float("nan"), ">= 0, got nan"),
-        ("queue_length", 2, "at least train.batch_size 3, got 2"),
+        ("queue_length", 2, "at least train.batch_size 3 and at most 16777216, got 2"),
         ("temperature", 0.0, "> 0, got 0.0"),
         ("temperature", float("inf"), "> 0, got inf"),
         ("temperature_limits", (0.5, 0.5), r"two numbers, 0 <= low < high, got \(0.5, 0.5\)"),

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxreid.data.dialogues import Dialogue
+
 
 class AnnotationError(ValueError):
     """A record of an annotation file that cannot be used; names file, record and key."""
@@ -59,6 +61,8 @@ class Split(NamedTuple):
     triplets: Triplets | None = None
     gallery: np.ndarray | None = None  # i32[G], positions of the images that are ranked; None: all
     group: np.ndarray | None = None  # i32[n], equal for images that look alike; None: person_id
+    # dialogues[i] are those about image i; None in a data set without conversations
+    dialogues: tuple[tuple[Dialogue, ...], ...] | None = None
 
 
 def caption_pairs(split: Split) -> np.ndarray:

@@ -13,6 +13,7 @@ ALLOWED = {
     "models": set(),
     "losses": set(),
     "metrics": set(),
+    "round_metrics": set(),
     "mesh": set(),
     "optim": set(),
     "config": set(),

@@ -25,9 +25,11 @@ ALLOWED = {
     "methods": {"streams", "models", "losses", "data"},
     "embed": {"methods", "mesh"},
     "rerank": {"methods", "mesh"},
-    "evaluate": {"methods", "mesh", "metrics", "embed", "rerank"},
+    "rounds": {"round_metrics"},
+    "evaluate": {"methods", "mesh", "metrics", "embed", "rerank", "rounds"},
     "sheet": {"data", "files"},
-    "results": {"data", "evaluate", "files", "sheet"},
+    "curve": {"files"},
+    "results": {"curve", "data", "evaluate", "files", "sheet"},
     "runlog": {"files"},
     "train": {"methods", "mesh"},
     "start": {"files", "optim"},
@@ -37,6 +39,10 @@ ALLOWED = {
     "run": {
         "checkpoint", "config", "data", "devices", "evaluate", "files", "loop", "mesh", "methods",
         "optim", "parts", "results", "runlog", "saved", "start", "train",
+    },
+    "search": {
+        "checkpoint", "data", "embed", "files", "mesh", "methods", "parts", "round_metrics",
+        "saved", "sheet",
     },
     "main": {"arguments", "config", "loop", "run"},
 }  # fmt: skip

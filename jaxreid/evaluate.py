@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from jaxreid.mesh import fetch, put_replicated, put_whole, split_batch
 from jaxreid.methods import Features, Method, Params
 from jaxreid.metrics import chance, ranking_metrics
 from jaxreid.rerank import RULES, PairBlocks, final_scores, match_pairs
+from jaxreid.rounds import score_rounds
 
 DIRECTIONS = ("text_to_image", "both")
 KEPT = 100  # images of each ranking that are returned
@@ -68,6 +69,7 @@ def evaluate(
     gallery: Items,
     mesh: Mesh,
     settings: Settings,
+    turns: Sequence[Items] = (),
 ) -> Evaluation:
     """Encodes queries and gallery, ranks, re-ranks and scores.
 
@@ -80,6 +82,7 @@ def evaluate(
       gallery: G images.
       mesh: from `make_mesh`.
       settings: see `Settings`.
+      turns: of dialogues, the queries after 0, 1, .. rounds.
 
     Returns:
       The rankings and the results:
@@ -87,6 +90,7 @@ def evaluate(
         chance              expected scores of a random ranking, R1 R5 R10 mAP mINP in percent
         coarse, final       scores before and after re-ranking, equal where nothing re-ranks
         image_to_text       {chance, coarse, final}, with direction "both" alone
+        rounds              of dialogues, see `round_metrics`; nothing is re-ranked there
         seconds             encode_gallery, encode_queries, similarity, rerank, metrics
 
     Raises:
@@ -99,10 +103,11 @@ def evaluate(
     query_features, image_features = _encode_both(
         method, params, queries, gallery, mesh, settings, reranks, clock
     )
-    similarity = similarity_matrix(
-        method.similarity, query_features, image_features, mesh,
+    all_pairs = partial(
+        similarity_matrix, method.similarity, images=image_features, mesh=mesh,
         chunk=settings.chunk, image_chunk=settings.image_chunk,
     )  # fmt: skip
+    similarity = all_pairs(query_features)
     clock.lap("similarity")
 
     match = None
@@ -120,6 +125,21 @@ def evaluate(
         results["image_to_text"], _ = _score(
             similarity.T, match, gallery.person_id, queries.person_id, settings, clock
         )
+    if turns:
+
+        def similarity_after(turn: int) -> np.ndarray:
+            return all_pairs(
+                embed(
+                    method.encode_query, params, turns[turn].batches, len(queries.person_id), mesh,
+                    token_dtype=settings.token_dtype, keep_tokens=query_features.tokens is not None,
+                )
+            )  # fmt: skip
+
+        results["rounds"] = score_rounds(
+            similarity_after, len(turns), queries.person_id, gallery.person_id,
+            missing=settings.missing,
+        )  # fmt: skip
+        clock.lap("rounds")
     results["seconds"] = clock.seconds
     return Evaluation(results, coarse_ranking, final_ranking)
 

@@ -22,11 +22,13 @@ from jaxreid.data import pipeline
 from jaxreid.data.batches import Records
 from jaxreid.data.composed import open_composed
 from jaxreid.data.dataset import open_split
+from jaxreid.data.dialogues import as_openings
 from jaxreid.data.queries import (
     KINDS,
     Queries,
     count_training,
     read_queries,
+    sentences_of,
     tokenize_words,
     training_records,
     words_of,
@@ -102,17 +104,18 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
 
     @functools.cache
     def split(name: str) -> Split:
-        return _open(data, name, data_dir, composed=composed)
+        opened = _open(data, name, data_dir, composed=composed)
+        return _with_dialogues(opened, config) if "dialogues" in kinds.values() else opened
 
     if given and learn and os.path.isdir(given):
         copy_vocabulary(given, vocabulary)
         config.text.tokenizer = vocabulary
     if not given:
         if learn:
-            captions = words_of(split("train"), kinds["TRAINING"])
+            texts_of = sentences_of(split("train"), kinds["TRAINING"])
             # A method whose vocabulary is not WordPiece says how it is learnt.
             learn_vocabulary = getattr(module, "learn_vocabulary", train_tokenizer)
-            learn_vocabulary(captions, config.text.vocabulary, vocabulary)
+            learn_vocabulary(texts_of, config.text.vocabulary, vocabulary)
         elif not os.path.isdir(vocabulary):
             raise FileNotFoundError(f"{vocabulary} is missing, the vocabulary of the run")
         config.text.tokenizer = vocabulary
@@ -160,6 +163,18 @@ def _open(data: ConfigDict, name: str, data_dir: str, *, composed: bool) -> Spli
         triplets = "" if other else os.path.expanduser(data.triplets)
         return open_composed(source, name, triplets=triplets, **options)
     return open_split(source, name, **options)
+
+
+def _with_dialogues(split: Split, config: ConfigDict) -> Split:
+    """The split with the dialogues that config.dialogue.source names."""
+    if config.dialogue.source == "captions":
+        return split._replace(dialogues=as_openings(split.captions))
+    if split.dialogues is None:
+        raise ValueError(
+            f"config.data.name: {split.data_set} has no dialogues; with config.dialogue.source "
+            '"captions" its captions are dialogues of no round'
+        )
+    return split
 
 
 def copy_vocabulary(source: str, folder: str) -> None:

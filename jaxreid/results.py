@@ -1,4 +1,4 @@
-"""The result files of a run: results.json, rankings.npz and ranks.png."""
+"""The result files of a run: results.json, rankings.npz, ranks.png; of dialogues rounds.png."""
 
 import contextlib
 import hashlib
@@ -14,6 +14,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 import jaxreid
+from jaxreid.curve import Curve, save_curves
 from jaxreid.data.queries import Queries
 from jaxreid.data.records import Split
 from jaxreid.data.sources import Images
@@ -84,6 +85,8 @@ def fingerprint(split: Split) -> str:
     if split.triplets is not None:
         numbers = [x.tolist() for x in split.triplets[:3]]
         content += [Images(split).image_id.tolist(), *numbers, split.triplets.words]
+    if split.dialogues is not None:
+        content.append(split.dialogues)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -107,7 +110,12 @@ def write(workdir: str, name: str, out: dict[str, Any], ranked: Evaluation, show
     with contextlib.suppress(FileNotFoundError):
         os.unlink(whole)
     try:
-        _write_files(workdir, name.removeprefix("results"), out, ranked, shown)
+        suffix = name.removeprefix("results")
+        _write_files(workdir, suffix, out, ranked, shown)
+        if "rounds" in out:
+            curve = Curve(shown.split.data_set, (out["rounds"],))
+            title = f"{shown.split.data_set} {shown.split.split}"
+            save_curves(os.path.join(workdir, f"rounds{suffix}.png"), title, (curve,))
         write_json(whole, out)
     except OSError as error:
         raise OSError(f"{whole} could not be written, nor all beside it: {error}") from error

@@ -261,8 +261,10 @@ def _check_ranked(parts: Parts, name: str, top_k: int) -> None:
     parts.queries(name)
 
 
-def _ranked(parts: Parts, params: Any, name: str, top_k: int) -> Evaluation:
-    """Ranks the gallery of a split for each of its queries."""
+def _ranked(
+    parts: Parts, params: Any, name: str, top_k: int, *, rounds: bool = False
+) -> Evaluation:
+    """Ranks the gallery of a split for each of its queries; of dialogues after each round too."""
     config, method = parts.config, parts.method
     split, asked = parts.split(name), parts.queries(name)
     e = config.eval
@@ -289,7 +291,11 @@ def _ranked(parts: Parts, params: Any, name: str, top_k: int) -> Evaluation:
         query_chunk=e.query_chunk,
         image_chunk=e.image_chunk,
     )
-    return rank_and_score(method, params, queries, images, parts.mesh, settings)
+    turns = asked.turns if rounds else ()
+    if turns and config.dialogue.curve:
+        turns = turns[: config.dialogue.curve + 1]
+    turns = [Items((b for b, _ in batch(records)), asked.person_id) for records in turns]
+    return rank_and_score(method, params, queries, images, parts.mesh, settings, turns)
 
 
 def _temperature(parts: Parts, params: Any) -> float | None:
@@ -321,7 +327,7 @@ def _finish(
     """Ranks the test split and writes the results of a run."""
     split = parts.split("test")
     logging.info("evaluating step %d on %s test", step, split.data_set)
-    ranked = _ranked(parts, params, "test", parts.config.eval.top_k)
+    ranked = _ranked(parts, params, "test", parts.config.eval.top_k, rounds=True)
     out = results.collect(ranked, split, parts.config, seconds, step)
     if jax.process_index() == 0:
         shown = results.Shown(split, parts.queries("test"), parts.config.eval.sheet_queries)

@@ -12,6 +12,7 @@ import pytest
 from reads import recorded_reads, unread
 
 from jaxreid.config import check
+from jaxreid.data.dialogues import Dialogue
 from jaxreid.data.text import SPECIAL
 from jaxreid.optim import Group, assign_groups, parameter_name
 
@@ -83,16 +84,17 @@ def _count(params):
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _composed(config, what):
-    """Whether the method's QUERIES or TRAINING, as `what` says, are triplets."""
+def _kind(config, what):
+    """The method's QUERIES or TRAINING, as `what` says."""
     module = importlib.import_module(f"jaxreid.methods.{config.method}")
-    return getattr(module, what, "captions") == "triplets"
+    return getattr(module, what, "captions")
 
 
 def _record(config, method, what):
     """A record of noughts, with a reference where `what`, QUERIES or TRAINING, are triplets."""
-    record = {"text": {name: rows[0] for name, rows in method.tokenize([CAPTION]).items()}}
-    if _composed(config, what):
+    said = Dialogue((), CAPTION) if _kind(config, what) == "dialogues" else CAPTION
+    record = {"text": {name: rows[0] for name, rows in method.tokenize([said]).items()}}
+    if _kind(config, what) == "triplets":
         record["reference"] = np.zeros((50, 40, 3), np.uint8)
     return record
 
@@ -170,7 +172,8 @@ def test_recipe_has_a_split_to_choose_checkpoints_by(recipe, variant):
 def test_unknown_variant_names_the_known_ones(recipe):
     with pytest.raises(ValueError, match="unknown variant 'cuhk'; know: '', '") as error:
         _config(recipe, "cuhk")
-    own = "itcpr" if _composed(_config(recipe, ""), "QUERIES") else "cuhk_pedes"
+    own = {"captions": "cuhk_pedes", "triplets": "itcpr", "dialogues": "chatpedes"}
+    own = own[_kind(_config(recipe, ""), "QUERIES")]
     assert f"'{own}'" in str(error.value)
 
 
@@ -178,8 +181,10 @@ def test_unknown_variant_names_the_known_ones(recipe):
 def test_header_of_a_recipe_names_paper_command_and_expected_score(recipe):
     header = importlib.import_module(f"configs.{recipe}").__doc__
     assert f"python -m jaxreid.main --config configs/{recipe}.py" in header
-    data = "ITCPR" if _composed(_config(recipe, ""), "QUERIES") else "CUHK-PEDES"
-    assert f"Published on {data}" in header
+    published = {"captions": "Published on CUHK-PEDES", "triplets": "Published on ITCPR"}
+    # The tables of DiaNA could not be had.
+    published["dialogues"] = "The tables of the article could not be had"
+    assert published[_kind(_config(recipe, ""), "QUERIES")] in header
 
 
 @pytest.mark.parametrize(("recipe", "variant"), TRACED)
@@ -205,8 +210,11 @@ def test_encoders_and_scores_trace_at_full_size(recipe, variant, vocabulary):
     query = _shapes(method.transform(_record(config, method, "QUERIES"), None), size)
     images = jax.eval_shape(method.encode_image, params, gallery["image"])
     queries = jax.eval_shape(method.encode_query, params, query)
+    width = config.model.embedding
+    if recipe == "diana" and config.diana.inference == "both":
+        width *= 1 + config.diana.attributes  # those of the refiner follow
     for features in (images, queries):
-        assert features.embedding.shape == (size, config.model.embedding)
+        assert features.embedding.shape == (size, width)
         assert features.embedding.dtype == np.float32
     scores = jax.eval_shape(method.similarity, queries, images)
     assert (scores.shape, scores.dtype) == ((size, size), np.float32)

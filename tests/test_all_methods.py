@@ -12,6 +12,7 @@ import pytest
 import tiny
 
 from jaxreid import methods
+from jaxreid.data.dialogues import Dialogue, Round
 from jaxreid.data.text import train_tokenizer
 from jaxreid.optim import parameter_name
 
@@ -51,11 +52,18 @@ class Built:
         # Whether it searches by a photo plus words, and whether it is trained on such triplets.
         self.composed = getattr(module, "QUERIES", "captions") == "triplets"
         self.triplets = getattr(module, "TRAINING", "captions") == "triplets"
+        self.chats = getattr(module, "QUERIES", "captions") == "dialogues"
         self.stages = range(len(self.config.train.epochs))
 
     @cached_property
     def params(self):
         return jax.jit(self.method.init)(jax.random.key(1))
+
+    @property
+    def embedding(self):
+        """E: where attributes rank, too, theirs follow the global one."""
+        attributes = self.config.diana.attributes if self.chats else 0
+        return self.config.model.embedding * (1 + attributes)
 
     @cached_property
     def memory(self):
@@ -63,7 +71,14 @@ class Built:
 
     @cached_property
     def texts(self):
-        return self.method.tokenize(CAPTIONS)
+        return self.method.tokenize(self.said(CAPTIONS))
+
+    def said(self, captions):
+        """What `Method.tokenize` gets: sentences, or dialogues whose last answer is one."""
+        if not self.chats:
+            return list(captions)
+        earlier = Round("Was it a man?", "Yes.")
+        return [Dialogue((earlier, Round("What else?", text))) for text in captions]
 
     def record(self, i):
         """Training record i of a data set whose images are noise, of sizes that differ."""
@@ -88,10 +103,10 @@ class Built:
     @cached_property
     def queries(self):
         """What `encode_query` gets."""
-        if not self.composed:
+        if not (self.composed or self.chats):
             return self.texts
         examples = [self.method.transform(self.query(i), None) for i in range(len(CAPTIONS))]
-        return self.texts | {"reference": np.stack([e["reference"] for e in examples])}
+        return self.texts | {key: np.stack([e[key] for e in examples]) for key in examples[0]}
 
     @cached_property
     def batch(self):
@@ -162,6 +177,11 @@ def _leaves(tree):
     return jax.tree_util.tree_flatten_with_path(tree)[0]
 
 
+def _text_arrays(built):
+    """Names of what an example has of a text at evaluation."""
+    return {"tokens", "rounds", "turn"} if built.chats else {"tokens"}
+
+
 def _rows(tree, index):
     return jax.tree.map(lambda x: x[np.array(index)], tree)
 
@@ -174,14 +194,18 @@ def test_texts_are_rows_of_numbers_in_the_order_given(built):
     for rows in built.texts.values():
         assert isinstance(rows, np.ndarray)
         assert len(rows) == len(CAPTIONS)
-    alone = built.method.tokenize(CAPTIONS[3:4])
+    alone = built.method.tokenize(built.said(CAPTIONS[3:4]))
     for name, rows in alone.items():
-        np.testing.assert_array_equal(rows[0], built.texts[name][3])
+        whole = built.texts[name][3]
+        if built.chats and whole.ndim:  # as wide as the longest
+            whole = whole[: len(rows[0])]
+        np.testing.assert_array_equal(rows[0], whole)
 
 
 def test_text_without_words_is_refused_with_its_number(built):
-    with pytest.raises(ValueError, match=r"caption 1 has no words: '\.\.\.'"):
-        built.method.tokenize([CAPTIONS[0], "..."])
+    problem = r"caption 1 has no words.*: '\.\.\.'"
+    with pytest.raises(ValueError, match=problem):
+        built.method.tokenize(built.said([CAPTIONS[0], "..."]))
 
 
 def test_training_transform_follows_its_generator(built):
@@ -200,7 +224,7 @@ def test_evaluation_transform_draws_nothing(built):
         built.method.transform({**built.record(2), **built.query(2)}, None) for _ in range(2)
     )
     images = {"image", "reference"} if built.composed else {"image"}
-    assert set(first) == {*images, "tokens"}
+    assert set(first) == images | _text_arrays(built)
     for name in images:
         assert first[name].shape == (*built.config.image.size, 3)
         assert first[name].dtype == np.uint8
@@ -211,14 +235,15 @@ def test_evaluation_transform_draws_nothing(built):
 def test_transform_takes_images_texts_and_references_alone(built):
     record = {**built.record(2), **built.query(2)}
     whole = built.method.transform(record, None)
-    parts = {"image": "image", "text": "tokens"}
+    parts = {"image": {"image"}, "text": _text_arrays(built)}
     if built.composed:
-        parts["reference"] = "reference"
+        parts["reference"] = {"reference"}
     for name, made in parts.items():
         rest = {key: value for key, value in record.items() if key == name or key not in parts}
         alone = built.method.transform(rest, None)
-        assert set(alone) == {made}
-        np.testing.assert_array_equal(alone[made], whole[made])
+        assert set(alone) == made
+        for array in made:
+            np.testing.assert_array_equal(alone[array], whole[array])
 
 
 def test_training_example_has_the_images_it_is_trained_on(built):
@@ -307,7 +332,7 @@ def test_no_gradient_goes_into_memory(built):
 
 def test_embeddings_have_unit_norm(built):
     for features in built.features:
-        assert features.embedding.shape == (len(CAPTIONS), built.config.model.embedding)
+        assert features.embedding.shape == (len(CAPTIONS), built.embedding)
         assert features.embedding.dtype == np.float32
         norms = np.linalg.norm(features.embedding, axis=1)
         np.testing.assert_allclose(norms, 1, rtol=0, atol=1e-5)
@@ -318,7 +343,8 @@ def test_padding_does_not_change_a_query(built):
     length = int((tokens != 0).sum())
     assert length < tokens.shape[1]
     whole = {name: rows[4:5] for name, rows in built.queries.items()}
-    short = built.encoders[1](built.params, {**whole, "tokens": tokens[:, :length]})
+    cut = {name: whole[name][:, :length] for name in {"tokens", "rounds"} & set(whole)}
+    short = built.encoders[1](built.params, {**whole, **cut})
     np.testing.assert_allclose(
         short.embedding[0], built.features[1].embedding[4], rtol=0, atol=1e-5
     )

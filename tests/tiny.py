@@ -38,6 +38,9 @@ def recipe(get_config=laip.get_config):
         config.fafa.update(queries=4, top_tokens=2)
     elif config.method == "word4per":  # a prompt stands before its captions
         config.text.max_tokens = config.model.bert.max_positions = 24
+    elif config.method == "diana":  # a round is longer than a caption
+        config.text.max_tokens = config.model.bert.max_positions = 24
+        config.diana.update(attributes=3, refiner_depth=1)
     else:
         config[config.method].queue_length = 5
     return config

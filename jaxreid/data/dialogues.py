@@ -1,5 +1,6 @@
 """What a conversation about a person is, once read: the same for every data set."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -19,3 +20,12 @@ class Dialogue(NamedTuple):
     def first(self, rounds: int) -> "Dialogue":
         """Returns the opening and the first so many rounds."""
         return self._replace(rounds=self.rounds[:rounds])
+
+    def plain(self) -> str:
+        """Returns all that is said as one line."""
+        return " ".join(filter(None, (self.opening, *(text for r in self.rounds for text in r))))
+
+
+def as_openings(captions: Sequence[Sequence[str]]) -> tuple[tuple[Dialogue, ...], ...]:
+    """Returns captions as dialogues that end with their opening."""
+    return tuple(tuple(Dialogue((), text) for text in texts) for texts in captions)

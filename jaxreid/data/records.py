@@ -65,9 +65,30 @@ class Split(NamedTuple):
     dialogues: tuple[tuple[Dialogue, ...], ...] | None = None
 
 
+def said(split: Split, kind: str) -> tuple[tuple, ...]:
+    """Returns what is said of each image: its captions, or its dialogues.
+
+    Args:
+      split: one.
+      kind: "captions" | "dialogues".
+
+    Raises:
+      ValueError: the data set has no dialogues.
+    """
+    if kind == "captions":
+        return split.captions
+    if split.dialogues is None:
+        raise ValueError(f"{split.data_set} {split.split} has no dialogues")
+    return split.dialogues
+
+
+def said_pairs(split: Split, kind: str) -> np.ndarray:
+    """i32[C, 2]: (image index, number) of every caption or dialogue, in order of the images."""
+    return np.array(
+        [(i, j) for i, texts in enumerate(said(split, kind)) for j in range(len(texts))], np.int32
+    ).reshape(-1, 2)
+
+
 def caption_pairs(split: Split) -> np.ndarray:
     """i32[C, 2]: (image index, caption number) of every caption, in order of the images."""
-    return np.array(
-        [(i, j) for i, captions in enumerate(split.captions) for j in range(len(captions))],
-        np.int32,
-    ).reshape(-1, 2)
+    return said_pairs(split, "captions")

@@ -5,24 +5,24 @@ from typing import Any
 
 import numpy as np
 
-from jaxreid.data.records import Split, Triplets, caption_pairs
+from jaxreid.data.records import Split, Triplets, said, said_pairs
 
 
 class Pairs:
-    """Training records, one per (image, caption).
+    """Training records, one per (image, caption) or (image, dialogue).
 
-    A record is {"image": u8[h, w, 3], "text": {key: row}, "caption": str, "person_id": i32,
-    "image_id": i32 (place in the split), "file": str, "index": i32 (place in the pairs)}.
+    A record is {"image": u8[h, w, 3], "text": {key: row}, "caption": str or Dialogue, "person_id":
+    i32, "image_id": i32 (place in the split), "file": str, "index": i32 (place in the pairs)}.
 
     person_id counts from 0 in the order of first appearance in the split, without gaps, as
     identity classifiers need it; it is not the published id.
     """
 
-    def __init__(self, split: Split, texts: Mapping[str, np.ndarray]):
-        """Args: texts, arrays with one row per `caption_pairs(split)`, from Method.tokenize."""
-        self.split = split
-        self.image_id, self._number = caption_pairs(split).T
-        self._texts = _check_texts(split, texts, len(self.image_id), "captions")
+    def __init__(self, split: Split, texts: Mapping[str, np.ndarray], kind: str = "captions"):
+        """Args: texts, arrays with one row per `said_pairs(split, kind)`, from Method.tokenize."""
+        self.split, self._said = split, said(split, kind)
+        self.image_id, self._number = said_pairs(split, kind).T
+        self._texts = _check_texts(split, texts, len(self.image_id), kind)
         self.person_id, self.people = _from_0(split.person_id[self.image_id])
         self.group_id = _group(split)[self.image_id]
 
@@ -34,7 +34,7 @@ class Pairs:
         return {
             "image": _read(self.split, image_id),
             "text": {key: rows[index] for key, rows in self._texts.items()},
-            "caption": self.split.captions[image_id][self._number[index]],
+            "caption": self._said[image_id][self._number[index]],
             "person_id": self.person_id[index],
             "image_id": image_id,
             "file": self.split.files[image_id],
@@ -108,11 +108,11 @@ class Images:
 class Captions:
     """Query records, one per caption: {"text", "caption", "image_id", "file", "index"}."""
 
-    def __init__(self, split: Split, texts: Mapping[str, np.ndarray]):
-        """Args: texts, arrays with one row per `caption_pairs(split)`, from Method.tokenize."""
-        self.split = split
-        self.image_id, self._number = caption_pairs(split).T
-        self._texts = _check_texts(split, texts, len(self.image_id), "captions")
+    def __init__(self, split: Split, texts: Mapping[str, np.ndarray], kind: str = "captions"):
+        """Args: texts, arrays with one row per `said_pairs(split, kind)`, from Method.tokenize."""
+        self.split, self._said = split, said(split, kind)
+        self.image_id, self._number = said_pairs(split, kind).T
+        self._texts = _check_texts(split, texts, len(self.image_id), kind)
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -121,11 +121,23 @@ class Captions:
         image_id = self.image_id[index]
         return {
             "text": {key: rows[index] for key, rows in self._texts.items()},
-            "caption": self.split.captions[image_id][self._number[index]],
+            "caption": self._said[image_id][self._number[index]],
             "image_id": image_id,
             "file": self.split.files[image_id],
             "index": np.int32(index),
         }
+
+
+class Dialogues(Captions):
+    """Query records, one per dialogue, as those of `Captions`, with "turn": rounds to be read."""
+
+    def __init__(self, split: Split, texts: Mapping[str, np.ndarray], turn: int):
+        """Args: turn, >= 0; a shorter dialogue is read whole."""
+        super().__init__(split, texts, "dialogues")
+        self._turn = turn
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return super().__getitem__(index) | {"turn": self._turn}
 
 
 class ComposedQueries:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxreid.data.attributes import attribute_phrases, attribute_pieces
-from jaxreid.data.images import Augmentation, augment, read_augmentation, resize, square
+from jaxreid.data.images import read_augmentation
 from jaxreid.data.phrases import encode_phrases, make_tagger
 from jaxreid.data.records import CaptionError
 from jaxreid.data.text import Tokenizer, clean, encode, load_tokenizer, word_ids
 from jaxreid.methods import Example, Record
+from jaxreid.streams.pixels import PixelSettings, pixels, read_pixel_settings
 
 # Phrases of a caption that are found and kept; a step samples fewer. Captions have 4 to 11
 # (5th and 95th percentile over seven person data sets).
@@ -29,16 +30,6 @@ class CaptionInput(NamedTuple):
     vocabulary: int  # V
     mask_id: int  # token id of [MASK]
     end_id: int  # token id of [SEP], which ends a text
-
-
-class _Settings(NamedTuple):
-    """What `_transform` needs; it is sent to worker processes."""
-
-    size: tuple[int, int]
-    framed: tuple[int, int] | None  # size before the image is put into a square
-    resample: str
-    augmentation: Augmentation
-    phrases: int
 
 
 def caption_input(
@@ -66,21 +57,14 @@ def caption_input(
       phrases drawn for the step.
     """
     text = config.text
-    tokenizer = _tokenizer(text.tokenizer, load)
+    tokenizer = read_tokenizer(text.tokenizer, load)
     tagger = make_tagger(text.tagger) if phrases or attributes else None
-    settings = _Settings(
-        size=tuple(config.image.size),
-        framed=tuple(config.image.framed) or None,
-        resample=config.image.resize,
-        augmentation=read_augmentation(config),
-        phrases=phrases,
-    )
     return CaptionInput(
         tokenize=partial(
             _tokenize, tokenizer=tokenizer, tagger=tagger, text=text.copy_and_resolve_references(),
             phrases=phrases, words=words, attributes=attributes,
         ),
-        transform=partial(_transform, settings=settings),
+        transform=partial(_transform, settings=read_pixel_settings(config), phrases=phrases),
         vocabulary=tokenizer.vocabulary_size,
         mask_id=tokenizer.mask_id,
         end_id=tokenizer.sep_id,
@@ -91,11 +75,19 @@ def check_captions(config, load: Callable[[str], Tokenizer] = load_tokenizer) ->
     """Raises what `caption_input` would, as far as neither data nor its vocabulary is needed."""
     read_augmentation(config)
     if config.text.tokenizer:
-        _tokenizer(config.text.tokenizer, load)
+        read_tokenizer(config.text.tokenizer, load)
 
 
-def _tokenizer(source: str, load: Callable[[str], Tokenizer]) -> Tokenizer:
-    """The tokenizer that text.tokenizer names."""
+def read_tokenizer(source: str, load: Callable[[str], Tokenizer] = load_tokenizer) -> Tokenizer:
+    """Returns the tokenizer that config.text.tokenizer names.
+
+    Args:
+      source: that field.
+      load: reads a vocabulary.
+
+    Raises:
+      ValueError, FileNotFoundError: it cannot be used; names the field.
+    """
     try:
         tokenizer = load(source)
     except UnicodeDecodeError as error:
@@ -145,22 +137,14 @@ def _tokenize(
     return out
 
 
-def _pixels(image: np.ndarray, rng: np.random.Generator | None, settings: _Settings) -> np.ndarray:
-    """u8[h, w, 3] of the config's size, augmented where there is an rng."""
-    image = resize(image, settings.framed or settings.size, settings.resample)
-    if rng is not None:
-        image = augment(image, rng, settings.augmentation)
-    if settings.framed:
-        image = resize(square(image), settings.size, settings.resample)
-    return image
-
-
-def _transform(record: Record, rng: np.random.Generator | None, *, settings: _Settings) -> Example:
+def _transform(
+    record: Record, rng: np.random.Generator | None, *, settings: PixelSettings, phrases: int
+) -> Example:
     """`Method.transform`."""
     example = {}
     for name in ("image", "reference"):
         if name in record:
-            example[name] = _pixels(record[name], rng, settings)
+            example[name] = pixels(record[name], rng, settings)
     if "text" in record:
         example["tokens"] = record["text"]["tokens"]
     if rng is None:
@@ -170,14 +154,14 @@ def _transform(record: Record, rng: np.random.Generator | None, *, settings: _Se
     for name in ("words", "attributes"):
         if name in record["text"]:
             example[name] = record["text"][name]
-    if settings.phrases:
+    if phrases:
         found = record["text"]["phrase_words"]
         present = np.flatnonzero((found >= 0).any(axis=1))
         absent = np.flatnonzero((found < 0).all(axis=1))
         order = np.concatenate([rng.permutation(present), absent])
-        if len(order) < settings.phrases:
-            raise ValueError(f"at most {len(found)} phrases a caption, asked {settings.phrases}")
-        rows = np.sort(order[: settings.phrases])
+        if len(order) < phrases:
+            raise ValueError(f"at most {len(found)} phrases a caption, asked {phrases}")
+        rows = np.sort(order[:phrases])
         example["phrase_tokens"] = record["text"]["phrase_tokens"][rows]
         example["phrase_words"] = found[rows]
     return example

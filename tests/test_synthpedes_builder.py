@@ -52,8 +52,8 @@ def planned():
 
 def _strip(record):
     """A record without bytes: text as str, JSON parsed."""
-    texts = {k: record[k].decode() for k in ("file", "view", "attributes", "visible", "dialogue")}
-    return texts | {k: json.loads(texts[k]) for k in ("attributes", "visible", "dialogue")}
+    texts = {k: record[k].decode() for k in ("file", "view", "attributes", "visible", "dialogues")}
+    return texts | {k: json.loads(texts[k]) for k in ("attributes", "visible", "dialogues")}
 
 
 def test_every_person_has_four_views_by_four_cameras(records):
@@ -92,7 +92,9 @@ def test_records_say_what_the_picture_shows(records):
         told = _strip(record)
         assert not conflicts(told["attributes"])
         assert told["visible"] == sorted(visible(told["attributes"], told["view"]))
-        assert 5 <= len(told["dialogue"]) <= 8
+        assert len(told["dialogues"]) == 2
+        for dialogue in told["dialogues"]:
+            assert 5 <= len(dialogue["rounds"]) <= 10
         captions = [caption.decode() for caption in record["captions"]]
         assert len(captions) == len(set(captions)) == 2
         assert told["file"].startswith("test/")
@@ -153,7 +155,7 @@ def test_a_picture_can_be_made_alone(records, planned):
     stored = records["val"][9]
     assert made["image"] == stored["image"]
     assert list(made["captions"]) == [caption.decode() for caption in stored["captions"]]
-    assert made["dialogue"] == json.loads(stored["dialogue"])
+    assert made["dialogues"] == json.loads(stored["dialogues"])
 
 
 def test_processes_do_not_change_the_records(planned):
@@ -200,6 +202,32 @@ def test_open_split_reads_it(folder):
     assert opened.images[5].shape == (64, 32, 3)
     assert opened.images[5].dtype == np.uint8
     assert all(len(captions) == 2 for captions in opened.captions)
+    assert len(opened.dialogues) == len(opened.files)
+
+
+def test_open_split_reads_the_dialogues_of_each_image(folder, records):
+    for _ in range(2):  # from the records, then from the side file
+        opened = open_split("synthpedes", "val", data_dir=folder.parents[2], variant="tiny")
+        for told, record in zip(opened.dialogues, records["val"], strict=True):
+            stored = json.loads(record["dialogues"])
+            assert [d.opening for d in told] == ["", ""]
+            assert [[list(r) for r in d.rounds] for d in told] == [d["rounds"] for d in stored]
+
+
+def test_a_side_file_without_dialogues_is_made_again(folder):
+    side = folder / "captions-test.json"
+    open_split("synthpedes", "test", data_dir=folder.parents[2], variant="tiny")
+    index = json.loads(side.read_bytes())
+    side.write_text(json.dumps({key: index[key] for key in index if key != "dialogues"}))
+    opened = open_split("synthpedes", "test", data_dir=folder.parents[2], variant="tiny")
+    assert all(opened.dialogues)
+    assert json.loads(side.read_bytes()) == index
+
+
+def test_dialogues_of_an_image_are_of_different_witnesses(records):
+    for record in records["train"]:
+        first, second = json.loads(record["dialogues"])
+        assert first["rounds"] != second["rounds"]
 
 
 # Second outfits and triplets
@@ -246,11 +274,14 @@ def test_sizes_of_the_published_configs():
     assert sizes["tiny"] == (24, 8, 8, 64, 32)
     assert Synthpedes.BUILDER_CONFIGS[0].name == "default"
     assert sizes["composed"] == (800, 100, 200, 128, 64)
+    assert sizes["chat"] == (1_000, 100, 400, 128, 64)
+    seeds = {c.name: c.seed for c in Synthpedes.BUILDER_CONFIGS}
+    assert seeds == {"default": 0, "chat": 3, "composed": 2, "large": 0, "medium": 1, "tiny": 0}
     twins = {c.name: c.twins for c in Synthpedes.BUILDER_CONFIGS}
     assert twins.pop("composed") == ("train", "val", "test")  # elsewhere nobody trains with them
     assert set(twins.values()) == {("val", "test")}
     assert {c.name: c.changed for c in Synthpedes.BUILDER_CONFIGS} == {
-        "default": 0.25, "composed": 1.0, "large": 0.25, "medium": 0.0, "tiny": 0.5,
+        "default": 0.25, "chat": 0.0, "composed": 1.0, "large": 0.25, "medium": 0.0, "tiny": 0.5,
     }  # fmt: skip
 
 
@@ -325,31 +356,32 @@ def test_without_second_outfits_there_are_no_twins():
     assert [split for split, shown in planned.items() if shown] == list(_PEOPLE)
 
 
-# What the first release of the data set held, which twins and whatever comes later may not change:
-# of three pictures a split, the words and ids, and the mean of the pixels of each channel.
+# What the first release of the data set held, which twins, dialogues and whatever comes later may
+# not change: of three pictures a split, captions, attributes and ids, and the mean of the pixels of
+# each channel.
 _FIRST_RELEASE = {
     "train": (
-        "b28c3a96d17589b3",
+        "b9c3b24ee1fc5714",
         [[176.77, 162.48, 156.42], [169.81, 150.99, 131.13], [93.85, 110.33, 136.51]],
     ),
     "val": (
-        "17bca4c237a66f98",
+        "588f2c3bec5c4032",
         [[134.26, 140.53, 154.17], [122.18, 127.33, 136.52], [143.45, 141.92, 141.64]],
     ),
     "test": (
-        "e6d6683c3a0c743c",
+        "9354829e1281ed0d",
         [[116.96, 87.93, 102.34], [147.26, 108.06, 86.72], [144.01, 125.59, 98.92]],
     ),
     "train_changed": (
-        "0c04b261f46157de",
+        "a01ee692d239a520",
         [[98.12, 107.71, 72.08], [83.54, 90.33, 111.57], [134.03, 132.12, 96.6]],
     ),
     "val_changed": (
-        "f72d7c3c21be9dd7",
+        "4953539643ce20b8",
         [[79.21, 57.61, 52.72], [84.54, 114.01, 82.34], [130.97, 113.2, 105.66]],
     ),
     "test_changed": (
-        "28fdd262f61196e4",
+        "dec857563de73e4a",
         [[186.81, 174.64, 169.16], [146.73, 129.37, 109.65], [94.94, 94.37, 107.41]],
     ),
 }
@@ -361,6 +393,7 @@ def test_pictures_stay_those_of_the_first_release(planned, part):
     made = [pictures.make_record(planned[part][i], 64, 32) for i in (0, 5, -1)]
     pixels = [np.array(Image.open(io.BytesIO(record.pop("image")))) for record in made]
     np.testing.assert_allclose([p.mean((0, 1)) for p in pixels], means, atol=0.1)
+    assert all(record.pop("dialogues") for record in made)
     assert hashlib.sha256(json.dumps(made).encode()).hexdigest()[:16] == text
 
 

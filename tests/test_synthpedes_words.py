@@ -1,13 +1,12 @@
 """Words of synthpedes: true, only of what is seen, and like those of real people."""
 
 import collections
-import json
 import re
 
 import numpy as np
 import pytest
 
-from jaxreid.data.synthpedes import captions, dialogue, topics, triplets
+from jaxreid.data.synthpedes import captions, triplets
 from jaxreid.data.synthpedes.attributes import COLORS, VIEWS, conflicts
 from jaxreid.data.synthpedes.person import sample_person
 from jaxreid.data.synthpedes.population import sample_population
@@ -30,12 +29,6 @@ def descriptions(people):
     sides = [(person, view) for person in people for view in VIEWS]
     sides += sides[:400]
     return [(person, view, captions.describe(person, view, rng)) for person, view in sides]
-
-
-@pytest.fixture(scope="module")
-def conversations(people):
-    rng = np.random.default_rng(9)
-    return [(p, v, dialogue.converse(p, v, rng)) for p in people for v in VIEWS]
 
 
 def _words(text):
@@ -208,91 +201,6 @@ def test_a_caption_drawn_twice_is_drawn_again(people, monkeypatch):
     monkeypatch.setattr(captions, "caption", lambda person, view, rng: next(drawn))
     texts = captions.captions(people[0], "front", np.random.default_rng(0))
     assert texts == ("A man.", "He.")
-
-
-# Dialogues
-
-
-def test_dialogues_have_the_chatpedes_format(people):
-    for number, person in enumerate(people[:50]):
-        rounds = dialogue.dialogue(person, VIEWS[number % 4], np.random.default_rng(number))
-        assert 5 <= len(rounds) <= 8
-        for question, answer in rounds:
-            assert list(question) == list(answer) == ["from", "value"]
-            assert (question["from"], answer["from"]) == ("gpt", "user")
-            assert question["value"].endswith(("?", "."))
-            assert re.fullmatch(r"[A-Z][^{}]*[.]", answer["value"])
-        assert json.loads(json.dumps(rounds)) == rounds
-
-
-def test_rounds_ask_about_different_topics_and_tell_only_what_is_seen(conversations):
-    for person, view, rounds in conversations:
-        assert len({r.topic for r in rounds}) == len(rounds)
-        told = frozenset().union(*(r.mentions for r in rounds))
-        assert told
-        assert told < visible(person, view)
-
-
-def test_what_is_not_seen_leaves_no_trace_in_dialogues(people):
-    for number, person in enumerate(people[:30]):
-        for view in VIEWS:
-            for other in _hidden_changed(person, view):
-                first, second = (
-                    dialogue.dialogue(p, view, np.random.default_rng(number))
-                    for p in (person, other)
-                )
-                assert first == second
-
-
-@pytest.mark.parametrize("topic", ["bottom", "hat", "glasses", "shoes"])
-def test_people_forget_as_often_as_stated(conversations, topic):
-    asked = [
-        bool(r.mentions)
-        for person, view, rounds in conversations
-        for r in rounds
-        if r.topic == topic and topics.TOPICS[topic].attribute in visible(person, view)
-    ]
-    error = 4 * np.sqrt(0.25 / len(asked))
-    assert abs(np.mean(asked) - topics.REMEMBERED[topic]) < error
-
-
-def test_a_coat_is_remembered_better_than_shoes():
-    assert topics.REMEMBERED["outer"] - topics.REMEMBERED["shoes"] > 0.3
-    assert set(topics.REMEMBERED) == set(topics.TOPICS)
-    assert all(0 < share <= 1 for share in topics.REMEMBERED.values())
-
-
-def test_the_questioner_does_not_know_the_gender_before_it_is_told(conversations):
-    for person, _, rounds in conversations:
-        told = False
-        for r in rounds:
-            gendered = re.search(r"\b(he|she|his|her|him)\b", r.question.lower())
-            assert told or not gendered
-            assert not (told and re.search(r"\b(they|their|them)\b", r.question.lower()))
-            words = {"man": r"\b(she|her|woman|lady)\b", "woman": r"\b(he|his|him|man|guy)\b"}
-            assert not re.search(words[person["gender"]], r.answer.lower())
-            told = told or bool(dialogue._TELLS_GENDER.search(r.answer.lower()))
-
-
-def test_nothing_is_asked_that_was_told_or_builds_on_what_was_not(conversations):
-    for _, _, rounds in conversations:
-        told = frozenset()
-        for r in rounds:
-            assert not topics.TOPICS[r.topic].settled_by & told, rounds
-            assert topics.TOPICS[r.topic].needs <= told, rounds
-            told |= r.mentions
-
-
-def test_yes_and_no_follow_the_person(conversations):
-    answered = collections.Counter()
-    for person, _, rounds in conversations:
-        for r in rounds:
-            if r.topic in ("hat", "glasses", "bag", "beard", "scarf") and r.mentions:
-                attribute = topics.TOPICS[r.topic].attribute
-                denied = r.answer.startswith("No")
-                assert denied == (person[attribute] == "none"), r
-                answered[r.topic, denied] += 1
-    assert min(answered[topic, True] for topic in ("hat", "glasses", "bag", "scarf")) > 5
 
 
 # Triplets

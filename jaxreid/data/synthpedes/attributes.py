@@ -54,7 +54,7 @@ SLEEVES = {
 }
 
 # Attributes that are "none" exactly when the first of their row is.
-_TOGETHER = (
+TOGETHER = (
     ("outer_type", "outer_color", "outer_open"),
     ("bottom_type", "bottom_color"),
     ("bag_type", "bag_color", "bag_side"),
@@ -62,7 +62,7 @@ _TOGETHER = (
     ("held", "held_side"),
 )
 
-_ONLY_WOMEN = {
+ONLY_WOMEN = {
     "top_type": ("dress", "blouse"),
     "bottom_type": ("skirt", "leggings"),
     "shoes_type": ("heels",),
@@ -109,7 +109,7 @@ def _absent_parts(person: dict[str, str]) -> list[str]:
     """Parts that are absent must have no colour and no side, parts that are there must."""
     return [
         f"{first} is {person[first]!r} but {attribute} is {person[attribute]!r}"
-        for first, *rest in _TOGETHER
+        for first, *rest in TOGETHER
         for attribute in rest
         if (person[first] == "none") != (person[attribute] == "none")
     ]
@@ -121,7 +121,7 @@ def _clothes(person: dict[str, str]) -> list[str]:
     if person["gender"] == "man":
         found += [
             f"{attribute} is {person[attribute]!r} on a man"
-            for attribute, only in _ONLY_WOMEN.items()
+            for attribute, only in ONLY_WOMEN.items()
             if person[attribute] in only
         ]
     if (top == "dress") != (person["bottom_type"] == "none"):

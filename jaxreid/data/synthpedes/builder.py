@@ -16,14 +16,15 @@ from jaxreid.data.synthpedes.workers import make_records
 
 _DESCRIPTION = """\
 Drawn people before drawn scenes, for language-based person retrieval. Every person is seen from
-four sides by four of seven cameras, with two captions and a dialogue an image, which tell only what
-the image shows. Many people have look-alikes. A share of the people is there in a second outfit,
-too (splits "<split>_changed"), with composed triplets in triplets_<split>.json. In val and test
-each of those has a twin, another body in the same two outfits (splits "<split>_twins"); where train
-has twins, it has their triplets too.
+four sides by four of seven cameras, with two captions and two dialogues an image. Captions tell
+only what the image shows; the witnesses of the dialogues saw no more of it, but forget and err.
+Many people have look-alikes. A share of the people is there in a second outfit, too (splits
+"<split>_changed"), with composed triplets in triplets_<split>.json. In val and test each of those
+has a twin, another body in the same two outfits (splits "<split>_twins"); where train has twins, it
+has their triplets too.
 """
 _CITATION = "@misc{jaxreid, title={jaxreid: language-based person retrieval in JAX}}"
-_AS_JSON = ("attributes", "visible", "dialogue")
+_AS_JSON = ("attributes", "visible", "dialogues")
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -52,11 +53,15 @@ class Synthpedes(tfds.core.GeneratorBasedBuilder):
     """The embedded data set of drawn people."""
 
     name = "synthpedes"
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     BUILDER_CONFIGS = [  # noqa: RUF012, the first one is TFDS's default
         SynthpedesConfig(
             name="default", train=1_000, val=100, test=200, height=128, width=64,
             description="1,000 people to train on, minutes on a laptop.",
+        ),
+        SynthpedesConfig(
+            name="chat", train=1_000, val=100, test=400, height=128, width=64, changed=0.0, seed=3,
+            description="Other people than the default's, for conversations and for asking.",
         ),
         SynthpedesConfig(
             name="composed", train=800, val=100, test=200, height=128, width=64, changed=1.0,
@@ -94,7 +99,7 @@ class Synthpedes(tfds.core.GeneratorBasedBuilder):
                     "captions": tfds.features.Sequence(tfds.features.Text()),
                     "attributes": tfds.features.Text(),  # JSON: attribute -> value
                     "visible": tfds.features.Text(),  # JSON: the attributes that the image shows
-                    "dialogue": tfds.features.Text(),  # JSON: rounds in the format of ChatPedes
+                    "dialogues": tfds.features.Text(),  # JSON, see chats.to_json
                 }
             ),
             citation=_CITATION,

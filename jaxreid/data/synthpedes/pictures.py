@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from jaxreid.data.chats import to_json
 from jaxreid.data.synthpedes.attributes import VIEWS
 from jaxreid.data.synthpedes.camera import CAMERAS
 from jaxreid.data.synthpedes.captions import captions
-from jaxreid.data.synthpedes.dialogue import dialogue
+from jaxreid.data.synthpedes.dialogue import dialogues
 from jaxreid.data.synthpedes.population import look, sample_population, split_population
 from jaxreid.data.synthpedes.render import render
 from jaxreid.data.synthpedes.triplets import change_outfit, edit_caption, triplet
@@ -23,7 +24,7 @@ from jaxreid.data.synthpedes.visibility import visible
 
 JPEG_QUALITY = 95  # the losses of the camera are in the pixels already
 # What chance is needed for, so that each use has numbers of its own.
-_POPULATION, _SPLITS, _CAMERAS, _OUTFIT, _PIXELS, _CAPTIONS, _DIALOGUE, _TRIPLETS, _TWIN = range(9)
+_POPULATION, _SPLITS, _CAMERAS, _OUTFIT, _PIXELS, _CAPTIONS, _DIALOGUES, _TRIPLETS, _TWIN = range(9)
 _TWIN_OUTFITS = ("first", "second")  # those of "<split>" and of "<split>_changed", in file names
 
 
@@ -115,7 +116,9 @@ def make_record(picture: Picture, height: int, width: int) -> dict[str, Any]:
         "captions": make_captions(picture),
         "attributes": person,
         "visible": sorted(visible(person, view)),
-        "dialogue": dialogue(person, view, _rng(picture.seed, _DIALOGUE, picture.image_id)),
+        "dialogues": to_json(
+            dialogues(person, view, _rng(picture.seed, _DIALOGUES, picture.image_id))
+        ),
     }
 
 

@@ -222,4 +222,7 @@ def _join(parts: Sequence[Split]) -> Split:
         files=tuple(itertools.chain.from_iterable(part.files for part in parts)),
         person_id=np.concatenate([part.person_id for part in parts]),
         captions=tuple(itertools.chain.from_iterable(part.captions for part in parts)),
+        dialogues=None
+        if any(part.dialogues is None for part in parts)
+        else tuple(itertools.chain.from_iterable(part.dialogues for part in parts)),
     )

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from jaxreid.data import published
+from jaxreid.data.chats import from_json
 from jaxreid.data.prepared import (
     LazyImages,
     damaged,
@@ -29,6 +30,8 @@ _PUBLISHED = {
     "icfg_pedes": ("jaxreid.data.icfg_pedes", "IcfgPedes"),
     "rstpreid": ("jaxreid.data.rstpreid", "Rstpreid"),
 }
+# Those with conversations about their images.
+WITH_DIALOGUES = ("synthpedes",)
 _RENDERED = {"synthpedes": ("jaxreid.data.synthpedes.builder", "Synthpedes")}
 DATA_SETS = (*_PUBLISHED, *_RENDERED)
 SPLITS = ("train", "val", "test")
@@ -156,18 +159,19 @@ def _read(name: str, split: str, directory: Path, caption_limit: int | None) -> 
         files=files,
         person_id=np.asarray(index["person_id"], np.int32),
         captions=tuple(tuple(captions[:caption_limit]) for captions in index["captions"]),
+        dialogues=tuple(map(from_json, index["dialogues"])) if name in WITH_DIALOGUES else None,
     )
 
 
 def _captions(name: str, split: str, directory: Path) -> dict[str, list]:
-    """Files, ids and captions of a split, from a side file that spares reading all images.
+    """Files, ids, captions and dialogues, from a side file that spares reading all images.
 
     The side file is written after every record was read once, so it also says that the records
     are readable. A missing or broken one is made again.
     """
     side = directory / f"captions-{split}.json"
     source = read_records(name, split, directory)
-    keys = ("file", "person_id", "captions")
+    keys = ("file", "person_id", "captions", *["dialogues"] * (name in WITH_DIALOGUES))
     with contextlib.suppress(OSError, ValueError, TypeError):
         index = json.loads(side.read_bytes())
         if isinstance(index, dict) and [len(index.get(key, ())) for key in keys] == [
@@ -181,6 +185,8 @@ def _captions(name: str, split: str, directory: Path) -> dict[str, list]:
             index["file"].append(record["file"].decode())
             index["person_id"].append(int(record["person_id"]))
             index["captions"].append([caption.decode() for caption in record["captions"]])
+            if name in WITH_DIALOGUES:
+                index["dialogues"].append(json.loads(record["dialogues"]))
     except Exception as error:  # array_record raises what its C++ reader finds
         raise damaged(name, split, directory, error) from error
     try:

@@ -10,7 +10,10 @@ from ml_collections import ConfigDict
 
 # The words that fields may have, stated where nothing heavy is imported. The modules that give
 # them their meaning have the same lists.
-DATA_SETS = ("cuhk_pedes", "icfg_pedes", "rstpreid", "synthpedes")  # captioned
+DATA_SETS = (
+    "cuhk_pedes", "icfg_pedes", "rstpreid", "chatpedes", "interactive_pedes", "synthpedes",
+)  # fmt: skip
+UNCAPTIONED_SETS = ("chatpedes",)  # of them those with dialogues alone
 COMPOSED_SETS = ("itcpr", "tgcpr", "syncpr")  # for methods that search by a photo plus words
 DTYPES = ("float32", "bfloat16")
 PERIODS = ("step", "epoch")

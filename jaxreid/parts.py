@@ -17,7 +17,7 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxreid.config import COMPOSED_SETS
+from jaxreid.config import COMPOSED_SETS, UNCAPTIONED_SETS
 from jaxreid.data import pipeline
 from jaxreid.data.batches import Records
 from jaxreid.data.composed import open_composed
@@ -101,6 +101,11 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
                 f"config.data.{field}: {data[field]} is searched by a photo plus words, "
                 f"{config.method} searches by captions"
             )
+        if data[field] in UNCAPTIONED_SETS and _reads_captions(config, set(kinds.values())):
+            raise ValueError(
+                f"config.data.{field}: {data[field]} has dialogues and no captions, which "
+                f"{config.method} reads here"
+            )
 
     @functools.cache
     def split(name: str) -> Split:
@@ -144,6 +149,13 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
         return training_records(split("train"), kinds["TRAINING"], texts("train", "TRAINING"))
 
     return Parts(config, method, make_mesh(), split, queries, training)
+
+
+def _reads_captions(config: ConfigDict, kinds: set[str]) -> bool:
+    """Whether a run reads captions, as such or as other queries."""
+    if "dialogues" in kinds and config.dialogue.source == "captions":
+        return True
+    return "captions" in kinds or ("triplets" in kinds and not config.data.triplets)
 
 
 def _open(data: ConfigDict, name: str, data_dir: str, *, composed: bool) -> Split:

@@ -277,7 +277,7 @@ def test_val_people_must_leave_train_people(copies, tmp_path, people):
     ("arguments", "message"),
     [
         ({"name": "cuhk_pedse"}, r"unknown data set 'cuhk_pedse' \(is 'cuhk_pedes' meant\?\)"),
-        ({"name": "duke"}, "allowed are cuhk_pedes, icfg_pedes, rstpreid, synthpedes"),
+        ({"name": "duke"}, "allowed are cuhk_pedes, icfg_pedes, rstpreid, chatpedes, "),
         ({"split": "tset"}, r"unknown split 'tset' \(is 'test' meant\?\)"),
         ({"split": "val", "name": "icfg_pedes"}, "no split 'val'; val_people > 0"),
         ({"val_people": 3}, "val_people must be 0 for cuhk_pedes"),

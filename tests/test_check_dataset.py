@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from composed_copies import itcpr_records, syncpr_records, write_itcpr, write_lists, write_syncpr
 from copies import path_of, records, write_annotations, write_copy
+from dialogue_copies import interactive_records, write_chatpedes, write_interactive
 
-from jaxreid.data import cuhk_pedes, itcpr, syncpr
+from jaxreid.data import chatpedes, cuhk_pedes, interactive_pedes, itcpr, syncpr
 from jaxreid.data.itcpr_files import GalleryCounts
 from jaxreid.data.published import Counts
 
@@ -99,6 +100,40 @@ def test_unusable_input_exits_2_with_one_sentence(check, copy, capsys, fault):
     assert captured.err.startswith("cuhk_pedes: ")
     assert captured.err.count("\n") == 1
     assert not captured.out
+
+
+# Dialogues
+
+
+def test_chatpedes_is_checked_with_its_dialogues(check, tmp_path, monkeypatch, capsys):
+    counts = {"train": Counts(8, 4, None), "test": Counts(3, 2, None)}
+    monkeypatch.setattr(chatpedes, "LAYOUT", chatpedes.LAYOUT._replace(counts=counts))
+    folder = write_chatpedes(tmp_path)
+    assert check.main(["chatpedes", "--root", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert "train               8 / 8             4 / 4             0 / ?\n" in output
+    assert "captions an image: 0 in 11 images" in output
+    assert "words a caption" not in output
+    assert "dialogues an image: 1 in 4 images, 2 in 7 images" in output
+    assert "rounds a dialogue: 1 to 4" in output
+    (folder / "test_reid.json").unlink()
+    assert check.main(["chatpedes", "--root", str(tmp_path)]) == 1
+    assert "0 / 3             0 / 2             0 / ?   differs" in capsys.readouterr().out
+
+
+def test_interactive_pedes_is_checked_as_a_whole(check, tmp_path, monkeypatch, capsys):
+    layout = interactive_pedes.LAYOUT._replace(total=Counts(11, 6, None))
+    monkeypatch.setattr(interactive_pedes, "LAYOUT", layout)
+    folder = write_interactive(tmp_path, "annotations.json")
+    assert check.main(["interactive_pedes", "--root", str(folder)]) == 0
+    output = capsys.readouterr().out
+    assert "val                 2 / ?             1 / ?             1 / ?\n" in output
+    assert "all               11 / 11             6 / 6            10 / ?\n" in output
+    assert "dialogues an image: 1 in 11 images" in output
+    assert "files in the image folder that no record names: 0" in output
+    (folder / interactive_records()[3]["file_path"]).unlink()
+    assert check.main(["interactive_pedes", "--root", str(folder)]) == 1
+    assert "image files that cannot be used: 1" in capsys.readouterr().out
 
 
 # Composed queries

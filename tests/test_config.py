@@ -19,7 +19,7 @@ from jaxreid.streams import network
         ({"method": "liap"}, "got 'liap'; did you mean laip?"),
         ({"seed": -1}, "seed must be in 0..4294967295, got -1"),
         ({"seed": 2**32}, "seed must be in 0..4294967295, got 4294967296"),
-        ({"data.name": "market"}, "data.name must be one of cuhk_pedes, icfg_pedes, rstpreid, syn"),
+        ({"data.name": "market"}, "data.name must be one of cuhk_pedes, icfg_pedes, rstpreid, cha"),
         ({"data.test_name": "itcp"}, "got 'itcp'; did you mean itcpr?"),
         ({"data.triplets": "x.json"}, "data.triplets must be '' for synthpedes"),
         ({"optim.trained": (".*",)}, "optim.trained must be () or a pattern for each of the 2"),

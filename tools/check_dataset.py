@@ -15,12 +15,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from jaxreid.data import itcpr_files, published, syncpr
-from jaxreid.data.annotations import PersonImage, check_identities, read_annotations
+from jaxreid.data.annotations import PersonImage, check_identities
 from jaxreid.data.composed_sets import ComposedSource, image_folder
 from jaxreid.data.prepared import decode_image
 from jaxreid.data.records import AnnotationError
 
 _CAPTIONED = ("cuhk_pedes", "icfg_pedes", "rstpreid")
+_DIALOGUES = ("chatpedes", "interactive_pedes")
 _COMPOSED = ("itcpr", "tgcpr", "syncpr")
 _SHOWN = 5  # examples of each kind of fault
 
@@ -28,13 +29,13 @@ _SHOWN = 5  # examples of each kind of fault
 def main(arguments: list[str] | None = None) -> int:
     """Prints the report; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data_set", choices=(*_CAPTIONED, *_COMPOSED))
+    parser.add_argument("data_set", choices=(*_CAPTIONED, *_DIALOGUES, *_COMPOSED))
     parser.add_argument("--root", required=True, type=Path, help="data-set folder or its parent")
     parser.add_argument(
         "--allow-unknown-keys", action="store_true", help="go on with keys no published file has"
     )
     options = parser.parse_args(arguments)
-    check = check_captioned if options.data_set in _CAPTIONED else check_composed
+    check = check_composed if options.data_set in _COMPOSED else check_described
     try:
         whole = check(options.data_set, options.root, options.allow_unknown_keys)
     except (AnnotationError, OSError) as error:
@@ -44,13 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if whole else 1
 
 
-def check_captioned(data_set: str, root: Path, allow_unknown_keys: bool) -> bool:
-    """Prints the report of a data set of captions; True if it is as published."""
+def check_described(data_set: str, root: Path, allow_unknown_keys: bool) -> bool:
+    """Prints the report of a data set of captions or dialogues; True if it is as published."""
     layout = importlib.import_module(f"jaxreid.data.{data_set}").LAYOUT
     source = published.locate(layout, root, allow_partial=True)
     images = []
     for path, split in source.annotations:
-        images += read_annotations(
+        images += layout.read(
             path,
             splits=tuple(layout.counts),
             split=split,
@@ -62,7 +63,8 @@ def check_captioned(data_set: str, root: Path, allow_unknown_keys: bool) -> bool
     print(f"images      {source.images}\n")
     matches = report_counts(layout, images)
     report_statistics(images)
-    return report_images(source.images, images) and matches
+    files = [path for path, _ in source.annotations]
+    return report_images(source.images, images, files) and matches
 
 
 def check_composed(data_set: str, root: Path, allow_unknown_keys: bool) -> bool:
@@ -131,13 +133,24 @@ def _image(file: str, person_id: int, source: Path, record: int) -> PersonImage:
 def report_counts(layout: published.Layout, images: list[PersonImage]) -> bool:
     """Prints counts per split beside the published ones; True if all are equal."""
     print(f"{'split':<7}{'images':>18}{'people':>18}{'captions':>18}   (here / published)")
-    equal = True
-    for split, expected in layout.counts.items():
-        got = published.count(image for image in images if image.split == split)
-        equal &= got == expected
-        pairs = "".join(f"{f'{a} / {b}':>18}" for a, b in zip(got, expected, strict=True))
-        print(f"{split:<7}{pairs}{'' if got == expected else '   differs'}")
-    return equal
+    counts = {
+        split: (published.count(image for image in images if image.split == split), expected)
+        for split, expected in layout.counts.items()
+    }
+    if layout.total is not None:
+        counts["all"] = published.count(images), layout.total
+    whole = True
+    for split, (got, expected) in counts.items():
+        equal = published.equal(got, expected)
+        whole &= equal
+        pairs = "".join(f"{_pair(a, b):>18}" for a, b in zip(got, expected, strict=True))
+        print(f"{split:<7}{pairs}{'' if equal else '   differs'}")
+    return whole
+
+
+def _pair(here: int, expected: int | None) -> str:
+    """A number here and as published."""
+    return f"{here} / {'?' if expected is None else expected}"
 
 
 def report_statistics(images: list[PersonImage]) -> None:
@@ -158,7 +171,16 @@ def report_statistics(images: list[PersonImage]) -> None:
         "captions an image: "
         + ", ".join(f"{n} in {images} images" for n, images in sorted(per_image.items()))
     )
-    print(f"words a caption: {min(words)} to {max(words)}, mean {sum(words) / len(words):.1f}")
+    _spread("words a caption", words)
+    dialogues = [dialogue for image in images for dialogue in image.dialogues]
+    if dialogues:
+        per_image = Counter(len(image.dialogues) for image in images)
+        print(
+            "dialogues an image: "
+            + ", ".join(f"{n} in {images} images" for n, images in sorted(per_image.items()))
+        )
+        _spread("rounds a dialogue", [len(dialogue.rounds) for dialogue in dialogues])
+        _spread("words a dialogue", [len(dialogue.plain().split()) for dialogue in dialogues])
     _list(
         "captions of more than one person",
         [f"{len(people)} people: {caption}" for caption, people in shared.items()],
@@ -194,6 +216,13 @@ def report_images(
     _list("images listed twice for different people", map(_names, conflicts))
     _list("files in the image folder that no record names", map(str, unused))
     return not problems
+
+
+def _spread(what: str, numbers: list[int]) -> None:
+    """Prints the least, the largest and the mean number, if there are any."""
+    if numbers:
+        mean = sum(numbers) / len(numbers)
+        print(f"{what}: {min(numbers)} to {max(numbers)}, mean {mean:.1f}")
 
 
 def _pixel_problem(encoded: bytes) -> str | None:

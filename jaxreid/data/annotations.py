@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
+from jaxreid.data.dialogues import Dialogue
 from jaxreid.data.json_records import (
     MAX_ID,
     image_file,
@@ -31,10 +32,11 @@ class PersonImage(NamedTuple):
     file: str  # relative to the image folder, with forward slashes
     person_id: int  # as published, 0- or 1-based
     split: str
-    captions: tuple[str, ...]  # as published, at least one
+    captions: tuple[str, ...]  # as published; of a data set of dialogues maybe none
     source: str  # annotation file, for messages
     record: int  # index in that file, from 0
     path_key: str  # key that holds `file` in that file, for messages
+    dialogues: tuple[Dialogue, ...] = ()  # as published; of a data set without them none
 
 
 def read_annotations(

@@ -29,9 +29,11 @@ _PUBLISHED = {
     "cuhk_pedes": ("jaxreid.data.cuhk_pedes", "CuhkPedes"),
     "icfg_pedes": ("jaxreid.data.icfg_pedes", "IcfgPedes"),
     "rstpreid": ("jaxreid.data.rstpreid", "Rstpreid"),
+    "chatpedes": ("jaxreid.data.chatpedes", "Chatpedes"),
+    "interactive_pedes": ("jaxreid.data.interactive_pedes", "InteractivePedes"),
 }
 # Those with conversations about their images.
-WITH_DIALOGUES = ("synthpedes",)
+WITH_DIALOGUES = ("chatpedes", "interactive_pedes", "synthpedes")
 _RENDERED = {"synthpedes": ("jaxreid.data.synthpedes.builder", "Synthpedes")}
 DATA_SETS = (*_PUBLISHED, *_RENDERED)
 SPLITS = ("train", "val", "test")
@@ -109,7 +111,7 @@ def _prepare_published(
     """Folder of prepared data of a published data set."""
     module, builder_class = _load(_PUBLISHED[name])
     layout = module.LAYOUT
-    if val_people and "val" in layout.counts:
+    if val_people and "val" in layout.counts and layout.counts["val"].images is not None:
         raise ValueError(
             f"val_people must be 0 for {name}, which has a val split; got {val_people}"
         )

@@ -6,8 +6,9 @@ features take paths of image files, whose bytes are stored as they are.
 
 import dataclasses
 import hashlib
+import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,21 +18,21 @@ from absl import logging
 from PIL import Image
 
 from jaxreid.data.annotations import PersonImage, check_identities, read_annotations
+from jaxreid.data.chats import to_json
 from jaxreid.data.records import AnnotationError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 MAX_PIXELS = 25_000_000  # a crop of a person has 1e5; a file of 2 kB can claim 1e9
-_IMAGE_FOLDERS = ("imgs", "images")
 # One file per split, as the code of RaSa and of TBPS-CLIP writes them from the published file.
 _FILES_PER_SPLIT = ("processed_data/{split}.json", "{split}_reid.json")
 
 
 class Counts(NamedTuple):
-    """Size of one split."""
+    """Size of one split; None is not published."""
 
-    images: int
-    people: int
-    captions: int
+    images: int | None
+    people: int | None
+    captions: int | None
 
 
 class Layout(NamedTuple):
@@ -42,6 +43,11 @@ class Layout(NamedTuple):
     annotations: tuple[str, ...]  # names of the file of all splits, the published one first
     without_splits: tuple[str, ...]  # files of other distributions, which do not say the split
     counts: Mapping[str, Counts]  # of every published split
+    total: Counts | None = None  # of all splits, where those of each are not published
+    read: Callable[..., list[PersonImage]] = read_annotations  # of one annotation file
+    find: Callable[[Path], Path | None] = lambda folder: None  # a file of unknown name
+    images: tuple[str, ...] = ("imgs", "images")  # names of the image folder; "" is the folder
+    dialogues: bool = False  # whether there are any
 
 
 class Source(NamedTuple):
@@ -67,21 +73,26 @@ class PublishedConfig(tfds.core.BuilderConfig):
 
 
 def info(
-    builder: tfds.core.GeneratorBasedBuilder, description: str, citation: str
+    builder: tfds.core.GeneratorBasedBuilder,
+    description: str,
+    citation: str,
+    *,
+    dialogues: bool = False,
 ) -> tfds.core.DatasetInfo:
-    """Returns the TFDS description of a builder; all data sets have the same features."""
+    """Returns the TFDS description of a builder; those with dialogues have one feature more."""
+    features = {
+        "image": tfds.features.Image(),
+        "file": tfds.features.Text(),
+        "person_id": np.int64,
+        "image_id": np.int64,
+        "captions": tfds.features.Sequence(tfds.features.Text()),
+    }
+    if dialogues:
+        features["dialogues"] = tfds.features.Text()  # JSON, see chats.to_json
     return tfds.core.DatasetInfo(
         builder=builder,
         description=description,
-        features=tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Image(),
-                "file": tfds.features.Text(),
-                "person_id": np.int64,
-                "image_id": np.int64,
-                "captions": tfds.features.Sequence(tfds.features.Text()),
-            }
-        ),
+        features=tfds.features.FeaturesDict(features),
         citation=citation,
         disable_shuffling=True,  # gallery order, and so the order of ties, is the published one
     )
@@ -107,7 +118,7 @@ def locate(layout: Layout, manual_dir: Path, *, allow_partial: bool = False) -> 
             digest = hashlib.sha256()
             for path, split in files:
                 digest.update(f"{split} ".encode() + hashlib.sha256(path.read_bytes()).digest())
-            return Source(_image_folder(folder), files, digest.hexdigest())
+            return Source(_image_folder(layout, folder), files, digest.hexdigest())
     for folder in folders:
         for name in layout.without_splits:
             if (folder / name).is_file():
@@ -134,7 +145,7 @@ def read(source: Source, layout: Layout, config: PublishedConfig) -> dict[str, l
     """
     images = []
     for path, split in source.annotations:
-        images += read_annotations(
+        images += layout.read(
             path,
             splits=tuple(layout.counts),
             split=split,
@@ -144,6 +155,11 @@ def read(source: Source, layout: Layout, config: PublishedConfig) -> dict[str, l
     _check_counts(source, layout, images, config.allow_partial)
     splits = {split: [i for i in images if i.split == split] for split in layout.counts}
     if config.val_people:
+        if "val" in layout.counts and (splits["val"] or layout.counts["val"].images is not None):
+            raise ValueError(
+                f"val_people must be 0 for {layout.data_set}, which has a val split; "
+                f"got {config.val_people}"
+            )
         splits["train"], splits["val"] = _hold_out(layout, splits["train"], config.val_people)
     return {split: images for split, images in splits.items() if images}
 
@@ -156,6 +172,11 @@ def count(images: Iterable[PersonImage]) -> Counts:
         people=len({image.person_id for image in images}),
         captions=sum(len(image.captions) for image in images),
     )
+
+
+def equal(got: Counts, published: Counts) -> bool:
+    """Returns whether counts are the published ones, as far as those are known."""
+    return all(expected in (None, n) for n, expected in zip(got, published, strict=True))
 
 
 def image_problem(path: Path) -> str | None:
@@ -218,19 +239,21 @@ def split_images(
     return source.images, splits
 
 
-def examples(folder: Path, images: Iterable[PersonImage]) -> Iterator[tuple[int, dict[str, Any]]]:
+def examples(
+    folder: Path, images: Iterable[PersonImage], *, dialogues: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields the TFDS examples of a split; image_id counts from 0 in published order."""
     for image_id, image in enumerate(images):
-        yield (
-            image_id,
-            {
-                "image": str(folder / image.file),
-                "file": image.file,
-                "person_id": image.person_id,
-                "image_id": image_id,
-                "captions": list(image.captions),
-            },
-        )
+        example = {
+            "image": str(folder / image.file),
+            "file": image.file,
+            "person_id": image.person_id,
+            "image_id": image_id,
+            "captions": list(image.captions),
+        }
+        if dialogues:
+            example["dialogues"] = json.dumps(to_json(image.dialogues), ensure_ascii=False)
+        yield image_id, example
 
 
 def _annotation_files(
@@ -240,6 +263,9 @@ def _annotation_files(
     for name in layout.annotations:
         if (folder / name).is_file():
             return ((folder / name, None),)
+    found = layout.find(folder)
+    if found is not None:
+        return ((found, None),)
     for pattern in _FILES_PER_SPLIT:
         files = tuple((folder / pattern.format(split=split), split) for split in layout.counts)
         present = tuple((path, split) for path, split in files if path.is_file())
@@ -251,39 +277,45 @@ def _annotation_files(
     return ()
 
 
-def _image_folder(folder: Path) -> Path:
+def _image_folder(layout: Layout, folder: Path) -> Path:
     """The image folder of a data-set folder."""
-    for name in _IMAGE_FOLDERS:
+    for name in layout.images:
         if (folder / name).is_dir():
             return folder / name
-    raise FileNotFoundError(f"no image folder {' or '.join(_IMAGE_FOLDERS)} in {folder}")
+    raise FileNotFoundError(f"no image folder {' or '.join(layout.images)} in {folder}")
 
 
 def _check_counts(
     source: Source, layout: Layout, images: list[PersonImage], allow_partial: bool
 ) -> None:
-    """Compares every split with the published counts."""
+    """Compares every split, and all of them together, with the published counts."""
     for split, expected in layout.counts.items():
         got = count(image for image in images if image.split == split)
-        if got == expected:
-            continue
         file = next((path for path, only in source.annotations if only in (None, split)), split)
-        problem = f"split {split!r} has {_words(got)}, published are {_words(expected)}"
-        if not allow_partial:
-            raise AnnotationError(
-                file, None, "split", f"{problem}; allow_partial=True takes what is there"
-            )
-        logging.warning("%s: %s", file, problem)
+        _compare(file, f"split {split!r}", got, expected, allow_partial)
+    if layout.total is not None:
+        file = source.annotations[0][0]
+        _compare(file, "the data set", count(images), layout.total, allow_partial)
+
+
+def _compare(
+    file: Path | str, what: str, got: Counts, expected: Counts, allow_partial: bool
+) -> None:
+    """Refuses counts that are not the published ones, or tells the log."""
+    if equal(got, expected):
+        return
+    problem = f"{what} has {_words(got)}, published are {_words(expected)}"
+    if not allow_partial:
+        raise AnnotationError(
+            file, None, "split", f"{problem}; allow_partial=True takes what is there"
+        )
+    logging.warning("%s: %s", file, problem)
 
 
 def _hold_out(
     layout: Layout, train: list[PersonImage], val_people: int
 ) -> tuple[list[PersonImage], list[PersonImage]]:
     """Train without and with only the held-out people, who are spread evenly over the ids."""
-    if "val" in layout.counts:
-        raise ValueError(
-            f"val_people must be 0 for {layout.data_set}, which has a val split; got {val_people}"
-        )
     people = sorted({image.person_id for image in train})
     if not 0 < val_people < len(people):
         raise ValueError(
@@ -296,4 +328,4 @@ def _hold_out(
 
 def _words(counts: Counts) -> str:
     """Counts in words."""
-    return f"{counts.images} images, {counts.people} people, {counts.captions} captions"
+    return ", ".join(f"{n} {name}" for name, n in counts._asdict().items() if n is not None)

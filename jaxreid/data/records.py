@@ -73,13 +73,15 @@ def said(split: Split, kind: str) -> tuple[tuple, ...]:
       kind: "captions" | "dialogues".
 
     Raises:
-      ValueError: the data set has no dialogues.
+      ValueError: nothing is said in this way of any image.
     """
-    if kind == "captions":
-        return split.captions
-    if split.dialogues is None:
-        raise ValueError(f"{split.data_set} {split.split} has no dialogues")
-    return split.dialogues
+    texts = split.captions if kind == "captions" else split.dialogues
+    if texts is None or not any(texts):
+        has = "dialogues" if kind == "captions" and split.dialogues else ""
+        raise ValueError(
+            f"{split.data_set} {split.split} has no {kind}" + (f", only {has}" if has else "")
+        )
+    return texts
 
 
 def said_pairs(split: Split, kind: str) -> np.ndarray:

@@ -126,7 +126,7 @@ def test_a_recipe_that_reads_captions_is_refused_before_anything_is_read(recipe,
     config = recipe.get_config(variant).unlock()
     config.data.update(name="chatpedes", variant="")
     with pytest.raises(
-        ValueError, match=r"config\.data\.name: chatpedes has dialogues and no capt"
+        ValueError, match=r"config\.data\.name: chatpedes has dialogues and no"
     ):
         parts.assemble(config, str(tmp_path / "vocabulary"), learn=True)
 

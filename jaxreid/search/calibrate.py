@@ -40,11 +40,14 @@ def prior_temperature(
     return float(_search(partial(_prior_loss, scores, right), ())[()])
 
 
-def attribute_temperatures(scores: jax.Array, labels: jax.Array, counts: jax.Array) -> jax.Array:
+def attribute_temperatures(
+    scores: jax.Array, bias: jax.Array, labels: jax.Array, counts: jax.Array
+) -> jax.Array:
     """Returns the temperature of each attribute under which its posteriors fit the labels best.
 
     Args:
       scores: f32[n, A, V] of images to the values, any scale.
+      bias: f32[A, V], see `probabilities`.
       labels: i32[n, A], true values; -1 where unknown, and then not used.
       counts: i32[A].
 
@@ -62,32 +65,50 @@ def attribute_temperatures(scores: jax.Array, labels: jax.Array, counts: jax.Arr
     told = (labels >= 0).sum(axis=0)
     if not (told > 0).all():
         raise ValueError(f"no image tells attribute {int((told == 0).argmax())}")
-    loss = partial(_attribute_loss, scores, labels, counts)
+    loss = partial(_attribute_loss, scores, bias, labels, counts)
     return _search(loss, (scores.shape[1],))
 
 
-def probabilities(scores: jax.Array, temperature: jax.Array, counts: jax.Array) -> jax.Array:
-    """Returns softmax(scores / temperature) over the values of each attribute; 0 on padding.
+def value_bias(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Returns the log share of each value, f32[A, V]; 0 on padding.
+
+    A value never seen counts as seen once.
+
+    Args:
+      labels: i32[n, A]; -1 where unknown.
+      counts: i32[A].
+    """
+    bias = np.zeros((len(counts), counts.max()), np.float32)
+    for a, count in enumerate(counts):
+        seen = np.bincount(labels[labels[:, a] >= 0, a], minlength=count)
+        bias[a, :count] = np.log(np.maximum(seen, 1) / np.maximum(seen, 1).sum())
+    return bias
+
+
+def probabilities(
+    scores: jax.Array, bias: jax.Array, temperature: jax.Array, counts: jax.Array
+) -> jax.Array:
+    """Returns softmax(scores / temperature + bias) over the values of each attribute; 0 on padding.
 
     Args:
       scores: f32[N, A, V].
+      bias: f32[A, V], of what the scores do not know: how frequent a value is.
       temperature: f32[A].
       counts: i32[A].
     """
-    return jnp.exp(_log_probabilities(scores, temperature, counts))
+    return jnp.exp(_log_probabilities(scores, bias, temperature, counts))
 
 
-def _log_probabilities(scores, temperature, counts):
+def _log_probabilities(scores, bias, temperature, counts):
     """Log of `probabilities`; -inf on padding."""
     real = jnp.arange(scores.shape[2])[None, None, :] < counts[None, :, None]
-    return jax.nn.log_softmax(
-        jnp.where(real, scores / temperature[None, :, None], -jnp.inf), axis=2
-    )
+    logits = scores / temperature[None, :, None] + bias[None]
+    return jax.nn.log_softmax(jnp.where(real, logits, -jnp.inf), axis=2)
 
 
-def _attribute_loss(scores, labels, counts, temperature):
+def _attribute_loss(scores, bias, labels, counts, temperature):
     """f32[A], mean negative log likelihood of the labels in nats."""
-    log_p = _log_probabilities(scores, temperature, counts)
+    log_p = _log_probabilities(scores, bias, temperature, counts)
     told = labels >= 0
     chosen = jnp.take_along_axis(log_p, jnp.maximum(labels, 0)[..., None], axis=2)[..., 0]
     return -jnp.where(told, chosen, 0.0).sum(axis=0) / told.sum(axis=0)

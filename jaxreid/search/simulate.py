@@ -65,12 +65,12 @@ def compare(
     without = np.flatnonzero(~np.asarray(searches.target).any(axis=1))
     if len(without):
         raise ValueError(f"search {without[0]} has no image of its person in the gallery")
-    answer_rng, policy_rng = jax.random.split(jax.random.key(seed))
-    answers = draw_answers(answer_rng, searches.truth, searches.counts, witness)
+    answers = draw_answers(jax.random.key(seed), searches.truth, searches.counts, witness)
     world = make_world(searches.posteriors, searches.counts, assumed)
     world = world._replace(target=searches.target, truth=searches.truth)
+    prior, closing = searches.log_prior, searches.closing
     return {
-        name: run(policy, rounds, searches.log_prior, world, answers, searches.closing, policy_rng)
+        name: run(policy, rounds, prior, world, answers, closing, _policy_key(seed))
         for name, policy in policies.items()
     }
 
@@ -135,6 +135,11 @@ def summary(trace: Trace) -> dict[str, float]:
         "BRI": float(best_rank_integral(ranks).mean()),
         "R1": float(100 * (ranks[-1] == 1).mean()),
     }
+
+
+def _policy_key(seed: int) -> jax.Array:
+    """The key of a policy that draws, not that of the answers."""
+    return jax.random.fold_in(jax.random.key(seed), 1)
 
 
 def _entropy(log_p: jax.Array) -> jax.Array:

@@ -1,0 +1,158 @@
+"""A trained run that searches: its method with its best parameters, without its data."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxreid.checkpoint import Checkpoints
+from jaxreid.data.dialogues import Dialogue
+from jaxreid.data.pipeline import eval_batches
+from jaxreid.embed import embed
+from jaxreid.mesh import put_replicated, replicated
+from jaxreid.methods import Features
+from jaxreid.parts import Parts, assemble, method_module
+from jaxreid.saved import has_checkpoint, read_saved, run_config
+
+_BATCH = 64  # images or sentences encoded at a time
+
+
+class Searcher(NamedTuple):
+    """What ranks images by what was said of a person."""
+
+    parts: Parts
+    params: Any  # on the devices
+    step: int  # that they are of
+    fingerprint: str  # of the config and the parameters
+
+
+def load_run(folder: str, *, data_dir: str = "") -> Searcher:
+    """Returns the searcher of the best checkpoint of a run.
+
+    Args:
+      folder: of the run.
+      data_dir: of prepared data, if not the run's; read only where a split is asked for.
+
+    Raises:
+      FileNotFoundError: there is no run, or nothing was trained.
+      ValueError: its config cannot be read, or it does not search by sentences.
+    """
+    config = run_config(folder)
+    kind = getattr(method_module(config.method), "QUERIES", "captions")
+    if kind != "captions":
+        raise ValueError(
+            f"asking needs a run that searches by captions, {config.method} in {folder} searches "
+            f"by {kind}"
+        )
+    if not has_checkpoint(folder):
+        raise FileNotFoundError(f"no checkpoint in {folder}/checkpoints: nothing was trained")
+    if data_dir:
+        config.data.data_dir = data_dir
+    # Nothing is trained: no batch, and no train split to count.
+    config.train.steps_per_epoch = config.train.steps_per_epoch or 1
+    parts = assemble(config, os.path.join(folder, "tokenizer"), learn=False)
+    checkpoints = Checkpoints(
+        os.path.join(folder, "checkpoints"),
+        keep=config.train.keep, best=config.eval.select, read_only=True,
+    )  # fmt: skip
+    try:
+        step = checkpoints.best()
+        everywhere = replicated(parts.mesh)
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+            jax.eval_shape(parts.method.init, jax.random.key(config.seed)),
+        )
+        params = checkpoints.restore_params(step, shapes)
+    finally:
+        checkpoints.close()
+    return Searcher(parts, params, step, _fingerprint(read_saved(folder), params))
+
+
+def encode_images(searcher: Searcher, images: Sequence[np.ndarray], names: Sequence[str]):
+    """Returns the embeddings of images, f32[N, E].
+
+    Args:
+      searcher: from `load_run`.
+      images: images[i] is u8[h, w, 3]; decoded one at a time.
+      names: of the images, for messages.
+    """
+    method = searcher.parts.method
+    batches = _batches(searcher, _Pictures(images, names), method.transform)
+    return _embed(searcher, method.encode_image, (b["image"] for b in batches), len(images))
+
+
+def score(searcher: Searcher, told: Sequence[Dialogue], images: Features) -> np.ndarray:
+    """Returns how well images fit what witnesses said so far, f32[Q, N].
+
+    The one place that turns what was said into a query. A method that reads sentences gets the
+    opening; what was asked and answered joins by the channel, see `belief`.
+
+    Args:
+      searcher: from `load_run`.
+      told: Q of them; each has an opening.
+      images: with f32[N, E], from `encode_images`.
+
+    Raises:
+      CaptionError: an opening has no words; names its number.
+    """
+    parts = searcher.parts
+    arrays = parts.method.tokenize([dialogue.opening for dialogue in told])
+    rows = [{"text": {key: x[i] for key, x in arrays.items()}} for i in range(len(told))]
+    if len(told) == 1:  # at once, as a person waits for it
+        example = jax.tree.map(lambda x: x[None], parts.method.transform(rows[0], None))
+        return np.asarray(_score(searcher.params, example, images, parts.method))
+    batches = _batches(searcher, rows, parts.method.transform)
+    embedding = _embed(searcher, parts.method.encode_query, batches, len(told))
+    return np.asarray(parts.method.similarity(Features(embedding), images))
+
+
+@partial(jax.jit, static_argnames="method")
+def _score(params, query, images, method):
+    """f32[Q, N] of tokenized queries."""
+    return method.similarity(method.encode_query(params, query), images)
+
+
+class _Pictures:
+    """Images as records."""
+
+    def __init__(self, images: Sequence[np.ndarray], names: Sequence[str]):
+        self._images, self._names = images, names
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"image": self._images[index], "file": self._names[index]}
+
+
+def _batches(searcher: Searcher, records, transform):
+    """Batches of all records, rows divisible by the devices."""
+    devices = searcher.parts.mesh.size
+    rows = -(-_BATCH // devices) * devices
+    return (b for b, _ in eval_batches(records, transform, rows, 0, 1, threads=2))
+
+
+def _embed(searcher: Searcher, encode, batches, count: int) -> np.ndarray:
+    """f32[count, E]."""
+    mesh = searcher.parts.mesh
+    features = embed(
+        encode, put_replicated(mesh, searcher.params), batches, count, mesh,
+        token_dtype="float32", keep_tokens=False,
+    )  # fmt: skip
+    return features.embedding
+
+
+def _fingerprint(config: dict[str, Any], params: Any) -> str:
+    """Equal for equal networks with equal parameters."""
+    digest = hashlib.sha256()
+    inputs = {key: config[key] for key in ("method", "image", "text", "model")}
+    digest.update(json.dumps(inputs, sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]

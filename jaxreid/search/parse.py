@@ -1,0 +1,246 @@
+"""What a typed line means: a command, an answer to the question asked, or more of a description."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from jaxreid.search.attributes import NONE, Attribute, Scheme
+
+COMMANDS = ("help", "show", "why", "sheet", "save", "undo", "change", "correct", "quit")
+_ALIASES = {"exit": "quit", "q": "quit", "bye": "quit", "?": "help", "list": "show"}
+
+_UNKNOWN = re.compile(
+    r"\b(i )?(really |honestly )?"
+    r"(do not|don'?t|did not|didn'?t|can ?not|can'?t|could not|couldn'?t)( really| quite)? "
+    r"(know|remember|recall|see|say|tell|notice|pay attention)( (that|it|them))?\b"
+    r"|\b(i'?m |i am )?(not|un) ?(sure|certain)( about (that|it))?\b"
+    r"|\bno (idea|clue)\b|\bdunno\b|\bidk\b|\bi forgot\b|\b(skip|pass|unknown|who knows)\b"
+)
+_NO = re.compile(r"^(no|nope|nah|none|nothing|neither|not really|not any)\b")
+_YES = re.compile(r"^(yes|yeah|yep|yup|sure|right|of course|correct)\b")
+# A question that asks for a value: "no" is no answer to it.
+_ASKS_WHICH = re.compile(
+    r"^(what|which|how|on which|in which|where)\b|\bor\b(?! cap| a coat)", re.I
+)
+_NEGATED = re.compile(r"\b(not|no|never|without|isn'?t|wasn'?t|weren'?t|neither|nor)( an?| the)? $")
+# Where one thing said ends and another begins.
+_CLAUSE = re.compile(
+    r"[.;!?]+|,|\b(?:and|but) (?=(?:he|she|they|it|i|there|the|his|her|their)\b)|\bbut\b"
+)
+_FILLERS = frozenset(
+    (
+        "a", "about", "an", "and", "believe", "but", "er", "guess", "had", "have", "he", "her",
+        "him", "his", "hm", "hmm", "i", "it", "its", "just", "like", "maybe", "my", "no", "not",
+        "of", "oh", "ok", "or", "perhaps", "please", "probably", "really", "she", "so", "sorry",
+        "sure", "that", "the", "their", "them", "they", "think", "was", "wearing", "well", "were",
+        "with", "wore", "yes",
+    )
+)  # fmt: skip
+_CLOSE = 0.8  # how alike a mistyped word must be
+
+
+class Line(NamedTuple):
+    """What a line means."""
+
+    # of COMMANDS | "answer" | "words" | "again": not understood
+    kind: str
+    attribute: str = ""  # of "change"
+    # of "answer" and "change": values that are left open, none is "I don't know"; None: ask
+    values: tuple[str, ...] | None = None
+    text: str = ""  # of "words"; besides an answer: what joins the description; of "sheet": a file
+    note: str = ""  # a sentence for who typed
+
+
+def parse(line: str, scheme: Scheme, asked: str, answered: Mapping[str, Sequence[str]]) -> Line:
+    """Returns what a typed line means.
+
+    Args:
+      line: as typed.
+      scheme: what can be asked.
+      asked: attribute of the question that was asked; "" where none was.
+      answered: attribute -> values, in the order of the answers.
+    """
+    line = " ".join(line.split()).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    if not any(letter.isalnum() or letter == "?" for letter in line):
+        return Line("again", note="Please type an answer, or help.")
+    first, _, rest = line.partition(" ")
+    command = _ALIASES.get(first.lower(), first.lower())
+    if command in ("help", "show", "why", "undo", "quit") and (
+        not rest or (command == "show" and rest.isdigit())
+    ):
+        return Line(command, text=rest)
+    if command in ("sheet", "save") and len(rest.split()) <= 1:
+        if not rest:
+            return Line("again", note=f"Say which file, as in: {command} found.png")
+        return Line(command, text=rest)
+    if command in ("change", "correct"):
+        return _change(rest, scheme, answered)
+    if asked:
+        found = read_answer(scheme, asked, line)
+        if found is not None:
+            return found
+    if len(line.split()) < 2:
+        hint = f"; say {choices(scheme.attributes[scheme.index(asked)])}" if asked else ""
+        return Line(
+            "again", note=f"I do not understand {line!r}{hint}, I don't know, or more of the "
+            "person in a sentence.",
+        )  # fmt: skip
+    return Line("words", text=line)
+
+
+def read_answer(scheme: Scheme, asked: str, line: str) -> Line | None:
+    """Returns the answer that a line gives to a question, or None if it gives none.
+
+    "black or navy" leaves two values open, "not black" all others, "yes" all but "none". What is
+    said of another thing ("a red umbrella", asked for the top) is no answer.
+
+    Args:
+      scheme: what can be asked.
+      asked: attribute that was asked for.
+      line: as typed.
+    """
+    attribute = scheme.attributes[scheme.index(asked)]
+    others = _other_things(scheme, attribute)
+    clauses = [clause for part in _CLAUSE.split(line) if (clause := (part or "").strip())]
+    for number, clause in enumerate(clauses):
+        values = _values(attribute, clause.lower(), others)
+        if values:
+            rest = _content(clauses[:number] + clauses[number + 1 :])
+            return Line("answer", values=values, text=rest)
+    lowered = line.lower()
+    if _UNKNOWN.search(lowered) or line.strip() == "?":
+        rest = [re.sub(_UNKNOWN, " ", clause.lower()) for clause in clauses]
+        return Line("answer", values=(), text=_content(rest))
+    rest = _content(clauses[1:])
+    short = not _content([_NO.sub("", _YES.sub("", clauses[0].lower()))]) if clauses else False
+    absent = [value.name for value in attribute.values if NONE in value.words]
+    if short and absent and not _ASKS_WHICH.search(attribute.question):
+        if _NO.match(lowered):
+            return Line("answer", values=tuple(absent), text=rest)
+        if _YES.match(lowered):
+            present = tuple(v.name for v in attribute.values if v.name not in absent)
+            return Line("answer", values=present, text=rest)
+    if short and (_NO.match(lowered) or _YES.match(lowered)) and not rest:
+        return Line("again", note=f"Please say {choices(attribute)}, or I don't know.")
+    return _mistyped(attribute, lowered)
+
+
+def choices(attribute: Attribute) -> str:
+    """Returns the values of an attribute as a list in words."""
+    names = [value.name for value in attribute.values]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def find_attribute(
+    words: str, scheme: Scheme, answered: Mapping[str, Sequence[str]]
+) -> str | list[str]:
+    """Returns the attribute that words mean; a list, maybe empty, where not exactly one fits.
+
+    Args:
+      words: a number of an answer, from 1, the name of an attribute, or words of it.
+      scheme: what can be asked.
+      answered: attributes in the order of their answers; they are meant first.
+    """
+    known = list(answered)
+    if words.isdigit() and 1 <= int(words) <= len(known):
+        return known[int(words) - 1]
+    wanted = _words(words)
+    fits = [
+        attribute.name
+        for attribute in scheme.attributes
+        if wanted and wanted <= _words(f"{attribute.name.replace('_', ' ')} {attribute.says}")
+    ]
+    exact = [name for name in fits if _words(name.replace("_", " ")) == wanted]
+    for found in (exact, [name for name in fits if name in answered], fits):
+        if len(found) == 1:
+            return found[0]
+    return fits
+
+
+def _change(rest: str, scheme: Scheme, answered: Mapping[str, Sequence[str]]) -> Line:
+    """A correction: "2 to red", "color of top to red", "2"."""
+    words, _, value = re.sub(r"\bto\b", "\0", rest, count=1).partition("\0")
+    if not answered:
+        return Line("again", note="There is no answer to change yet.")
+    name = find_attribute(words.strip(), scheme, answered)
+    told = ", ".join(
+        f"{number} {scheme.attributes[scheme.index(a)].says}"
+        for number, a in enumerate(answered, start=1)
+    )
+    if not isinstance(name, str) or name not in answered:
+        return Line("again", note=f"Which answer? You gave: {told}. Try: change 1 to VALUE")
+    attribute = scheme.attributes[scheme.index(name)]
+    if not value.strip():
+        return Line("change", attribute=name)
+    found = read_answer(scheme, name, value.strip())
+    if found is None or found.kind != "answer":
+        return Line(
+            "again", note=f"{value.strip()!r} is no {attribute.says}: say {choices(attribute)}."
+        )
+    return Line("change", attribute=name, values=found.values, text=found.text, note=found.note)
+
+
+def _other_things(scheme: Scheme, attribute: Attribute) -> frozenset[str]:
+    """Words of other parts of a person, which are values of one attribute alone."""
+    part, own, seen = attribute.name.split("_")[0], set(), {}
+    for other in scheme.attributes:
+        words = {word for value in other.values for word in value.words}
+        if other.name.split("_")[0] == part:
+            own |= words
+        for word in words:
+            seen.setdefault(word, set()).add(other.name)
+    return frozenset(w for w, names in seen.items() if len(names) == 1 and w not in own)
+
+
+def _values(attribute: Attribute, clause: str, others: frozenset[str]) -> tuple[str, ...]:
+    """Values that a clause leaves open; none where it names none."""
+    clause = clause.replace("colour", "color")
+    words = {word: value.name for value in attribute.values for word in value.words}
+    named, negated = [], []
+    longest = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    found = list(re.finditer(rf"(?<![\w-])(?:{longest})(?![\w-])", clause))
+    of = ""  # what a value is said of: the word behind it, and behind further values
+    for i, match in reversed(list(enumerate(found))):
+        after = clause[match.end() : found[i + 1].start() if i + 1 < len(found) else None]
+        if i + 1 == len(found) or after.strip() not in ("and", "or", ""):
+            of = next(iter(re.findall(r"[\w-]+", after)), "")
+        if of in others:
+            continue
+        kind = negated if _NEGATED.search(clause[: match.start()]) else named
+        kind.append(words[match.group()])
+    if NONE in named and len(set(named)) > 1:
+        named = [name for name in named if name != NONE]  # "none, well, a cap"
+    if not named and negated:
+        named = [value.name for value in attribute.values if value.name not in negated]
+    order = [value.name for value in attribute.values]
+    return tuple(sorted(set(named), key=order.index))
+
+
+def _mistyped(attribute: Attribute, line: str) -> Line | None:
+    """The value that a short line nearly names."""
+    words = {word: value.name for value in attribute.values for word in value.words}
+    if len(line.split()) > 2:
+        return None
+    for part in (line, *line.split()):
+        near = difflib.get_close_matches(part, words, 1, _CLOSE) if len(part) > 3 else []
+        if near:
+            value = words[near[0]]
+            return Line("answer", values=(value,), note=f"I take {part!r} for {value}.")
+    return None
+
+
+def _content(clauses: Sequence[str]) -> str:
+    """The clauses that say something of their own, joined."""
+    kept = [
+        clause.strip()
+        for clause in clauses
+        if len([w for w in re.findall(r"[\w'-]+", clause.lower()) if w not in _FILLERS]) >= 2
+    ]
+    return ", ".join(kept)
+
+
+def _words(text: str) -> set[str]:
+    """Words that matter, in one spelling."""
+    text = text.lower().replace("colour", "color").replace("_", " ")
+    return set(re.findall(r"\w+", text)) - {"the", "of", "a", "an", "my", "what", "was", "answer"}

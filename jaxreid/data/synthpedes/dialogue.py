@@ -45,7 +45,7 @@ _URGENCY = {
     "hair_style": 2.0, "glasses": 2.5, "sleeves": 2.5, "build": 1.5, "beard": 2.0,
     "scarf_color": 1.5, "skin": 1.2, "height": 0.5,
 }  # fmt: skip
-_FORGOTTEN = (
+FORGOTTEN = (
     "I don't remember.", "I'm not sure about that.", "Sorry, I can't recall that.",
     "I didn't pay attention to that.", "I don't remember, sorry.", "Hmm, I really can't remember.",
     "No idea, sorry.", "That I don't know.",
@@ -72,10 +72,10 @@ _NO_PART = {
     "top_pattern": "There was no pattern, it was plain.",
     "hair_length": "{They} had no hair.",
 }
-_TELLS_GENDER = re.compile(
+TELLS_GENDER = re.compile(
     r"\b(he|she|his|her|him|man|woman|male|female|guy|gentleman|fellow|lady)\b"
 )
-_REFERS = re.compile(rf"{_TELLS_GENDER.pattern}|\b(they|them|their)\b")
+_REFERS = re.compile(rf"{TELLS_GENDER.pattern}|\b(they|them|their)\b")
 _COLOR = "_color"
 _TOPICS = tuple(_URGENCY)
 _WEIGHTS = np.array(tuple(_URGENCY.values()))
@@ -178,7 +178,7 @@ def converse(person: dict[str, str], view: str, rng: np.random.Generator) -> tup
             continue
         rounds.append(ask(topic, memory, view, rng, known=known, asides=asides))
         settled |= _settles(topic, memory, asides)
-        if _TELLS_GENDER.search(rounds[-1].answer.lower()):
+        if TELLS_GENDER.search(rounds[-1].answer.lower()):
             known = _gender(memory)
     return tuple(rounds)
 
@@ -272,9 +272,9 @@ def _answer(
         return Answer(_NO_PART[head], {head: memory[head].kind})
     remembered = memory[attribute]
     if not is_rated(attribute, memory):
-        return Answer(_choose(_FORGOTTEN, rng), {})
+        return Answer(_choose(FORGOTTEN, rng), {})
     if remembered.kind == "unknown":
-        return Answer(_choose(_FORGOTTEN, rng), {attribute: "unknown"})
+        return Answer(_choose(FORGOTTEN, rng), {attribute: "unknown"})
     if remembered.kind == "vague":
         return Answer(vaguely(attribute, remembered.truth, rng), {attribute: "vague"})
     wanted = [detail for detail in topic.asides if detail in asides]
@@ -293,7 +293,7 @@ def _answer_unseen(attribute: str, memory: Memory, view: str, rng: np.random.Gen
     if attribute.startswith("bottom") and top is not None and "dress" in (top.value, top.truth):
         if top.firm and top.value == "dress":
             return Answer("None of these, {they} {were} wearing a dress.", {"top_type": top.kind})
-        return Answer(_choose(_FORGOTTEN, rng), {})
+        return Answer(_choose(FORGOTTEN, rng), {})
     texts = _UNSEEN_HEIGHT if attribute == "height" else _UNSEEN[view]
     return Answer(_choose(texts, rng), {attribute: UNSEEN})
 
@@ -305,10 +305,10 @@ def _answer_at_large(
     names = [a for a in (topic.attribute, *topic.also) if a in asides or a not in _DETAILS]
     told = _told(memory, names)
     if topic.attribute == "outer_type" and not {"outer_type", "top_type", "top_color"} & set(told):
-        return Answer(_choose(_FORGOTTEN, rng), {})
+        return Answer(_choose(FORGOTTEN, rng), {})
     phrase = _phrase(topic, told, memory, rng)
     if phrase is None:  # no layer over a top that is not remembered
-        return Answer(_choose(_FORGOTTEN, rng), {})
+        return Answer(_choose(FORGOTTEN, rng), {})
     return _in_words(topic, phrase, memory, rng)
 
 

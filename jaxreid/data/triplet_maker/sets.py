@@ -11,14 +11,15 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from jaxreid.data import published
-from jaxreid.data.annotations import PersonImage, check_identities, read_annotations
+from jaxreid.data.annotations import PersonImage, check_identities
 from jaxreid.data.dataset import open_split
 from jaxreid.data.prepared import decode_image
 from jaxreid.data.records import AnnotationError
 from jaxreid.data.triplet_maker.records import Collection, Record
 from jaxreid.data.triplet_maker.tables import Table
 
-PUBLISHED = ("cuhk_pedes", "icfg_pedes", "rstpreid")
+PUBLISHED = ("cuhk_pedes", "icfg_pedes", "rstpreid")  # captioned
+DESCRIBED = (*PUBLISHED, "chatpedes", "interactive_pedes")
 RENDERED = "synthpedes"
 
 
@@ -43,6 +44,16 @@ class ImageFiles(Sequence[np.ndarray]):
             problem = str(error)
         raise AnnotationError(image.source, image.record, image.path_key, f"{path} {problem}")
 
+    def check(self) -> None:
+        """Raises AnnotationError, which names record and file, if a header cannot be read."""
+        for image in self._images:
+            path = self._folder / image.file
+            problem = published.image_problem(path)
+            if problem:
+                raise AnnotationError(
+                    image.source, image.record, image.path_key, f"{path} {problem}"
+                )
+
 
 class Chained(Sequence[np.ndarray]):
     """Images of several parts, one after the other."""
@@ -65,7 +76,7 @@ def read_published(
     """Returns the splits of a published folder with the attributes of a table.
 
     Args:
-      data_set: one of PUBLISHED, whose layout the folder has; any number of images.
+      data_set: one of DESCRIBED, whose layout the folder has; any number of images.
       root: the folder or its parent.
       table: from `read_table`.
       allow_missing: leave out, and count in the log, images without a row in the table.
@@ -78,7 +89,7 @@ def read_published(
     source = published.locate(layout, root, allow_partial=True)
     images: list[PersonImage] = []
     for path, split in source.annotations:
-        images += read_annotations(
+        images += layout.read(
             path, splits=tuple(layout.counts), split=split, allow_unknown_keys=True
         )
     check_identities(images)
@@ -110,19 +121,22 @@ def read_published(
     }
 
 
-def read_rendered(variant: str, split: str, *, data_dir: Path) -> Collection:
-    """Returns the people of a split of synthpedes in both of their outfits.
+def read_rendered(
+    variant: str, split: str, *, data_dir: Path, outfits: Sequence[str] = ("", "_changed")
+) -> Collection:
+    """Returns the people of a split of synthpedes, by default in both of their outfits.
 
     Args:
       variant: "default", "tiny", ...; rendered under data_dir if it is not there.
       split: "train" | "val" | "test".
       data_dir: folder of prepared data.
+      outfits: what the names of the splits of each outfit end with.
 
     Raises:
       ValueError: there is no such variant or split.
     """
     parts, records = [], []
-    for part in (split, f"{split}_changed"):
+    for part in (f"{split}{outfit}" for outfit in outfits):
         opened = open_split(RENDERED, part, data_dir=data_dir, variant=variant)
         parts.append(opened.images)
         for row in _rendered_rows(data_dir, variant, part):

@@ -77,6 +77,8 @@ def reply(desk: Desk, state: State, line: str) -> tuple[State, str]:
         if meant.kind == "change" and meant.values is None:
             attribute = desk.scheme.attributes[desk.scheme.index(meant.attribute)]
             return state._replace(correcting=meant.attribute), attribute.question
+        if meant.kind == "undo" and len(state.session.events) == 1:
+            return State(), "Taken back. Describe the person you look for."
         return _said(desk, state, meant)
     except (ValueError, OSError) as error:
         return state, sentence(error)
@@ -135,9 +137,8 @@ def _said(desk: Desk, state: State, meant: Line) -> tuple[State, str]:
     else:
         name = meant.attribute or _asked(state)
         change = name in sessions.answers(session)
-        session = (sessions.change if change else sessions.answer)(
-            session, desk.scheme, name, meant.values
-        )
+        take = sessions.change if change else sessions.answer
+        session = take(session, desk.scheme, name, meant.values)
         says = desk.scheme.attributes[desk.scheme.index(name)].says
         notes.append(f"{'Changed' if change else 'Noted'}, {says}: "
                      f"{_named(desk, name, meant.values)}.")  # fmt: skip

@@ -80,12 +80,13 @@ def parse(line: str, scheme: Scheme, asked: str, answered: Mapping[str, Sequence
         found = read_answer(scheme, asked, line)
         if found is not None:
             return found
-    if len(line.split()) < 2:
-        hint = f"; say {choices(scheme.attributes[scheme.index(asked)])}" if asked else ""
-        return Line(
-            "again", note=f"I do not understand {line!r}{hint}, I don't know, or more of the "
-            "person in a sentence.",
-        )  # fmt: skip
+    known = {word for a in scheme.attributes for value in a.values for word in value.words}
+    if len(line.split()) < 2 and line.lower().strip(".!?") not in known - {NONE}:
+        hint = "describe the person in a sentence"
+        if asked:
+            said = choices(scheme.attributes[scheme.index(asked)])
+            hint = f"say {said}, I don't know, or tell more of the person in a sentence"
+        return Line("again", note=f"I do not understand {line!r}; {hint}.")
     return Line("words", text=line)
 
 

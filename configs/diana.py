@@ -26,8 +26,11 @@ _SMALL_RULES = dict(
     fresh=(r"(text_)?refiner/.*", r"logit_scale"),
     unused=(r"(cross|mlm|itm_head)/.*", r"temperature"),
     renamed=((r"(image|text)_proj/(.*)", r"\1_proj/dense/\2"),),
-    longer=(r"text/embeddings/position_embeddings/embedding",),
+    longer=(r"text/embeddings/(word|position)_embeddings/embedding",),
 )
+# The vocabulary of the start weights with the words of dialogues behind it; made by
+# tools/dialogue_vocabulary.py.
+_VOCABULARY = "configs/start/synthpedes-dialogues"
 _PAPER = ("chatpedes", "interactive_pedes")
 
 
@@ -90,8 +93,8 @@ def _small() -> ConfigDict:
     config.method = "diana"
     config.start_rules.update(_SMALL_RULES)
     config.data.variant = "chat"
-    config.text.max_tokens = 160
-    config.model.bert.max_positions = 160
+    config.text.tokenizer = _VOCABULARY
+    config.text.max_tokens = config.model.bert.max_positions = 128
     config.optim.groups = ((r"logit_scale", 1.0, 0.0), *config.optim.groups)
     config.dialogue = _dialogue()
     config.diana = _losses()

@@ -253,7 +253,7 @@ def test_the_first_rounds_are_read(tokenizer, encoded):
 def test_of_a_long_dialogue_the_newest_words_are_read(tokenizer, encoded):
     texts = read(tokenizer, encoded, [2, 1, 0, 4], length=8)
     whole = read(tokenizer, encoded, [2, 1, 0, 4])
-    assert texts[3] == "question 3 answer 3 question 4 answer 4".removeprefix("question 3 ")
+    assert texts[3] == "answer 3 question 4 answer 4"
     for text, all_of_it in zip(texts, whole, strict=True):
         assert all_of_it.endswith(text)
 

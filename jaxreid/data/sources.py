@@ -7,6 +7,8 @@ import numpy as np
 
 from jaxreid.data.records import Split, Triplets, said, said_pairs
 
+_COLUMNS = 32
+
 
 class Pairs:
     """Training records, one per (image, caption) or (image, dialogue).
@@ -129,11 +131,19 @@ class Captions:
 
 
 class Dialogues(Captions):
-    """Query records, one per dialogue, as those of `Captions`, with "turn": rounds to be read."""
+    """Query records, one per dialogue, as those of `Captions`, with "turn": rounds to be read.
+
+    Columns of tokens that no dialogue fills by then are left out, up to a multiple of _COLUMNS: few
+    rounds are encoded fast, and few programs are compiled.
+    """
 
     def __init__(self, split: Split, texts: Mapping[str, np.ndarray], turn: int):
-        """Args: turn, >= 0; a shorter dialogue is read whole."""
-        super().__init__(split, texts, "dialogues")
+        """Args: texts, of `encode_dialogues`; turn, >= 0, a shorter dialogue is read whole."""
+        rounds = texts["rounds"]
+        filled = int(((rounds >= 0) & (rounds <= turn)).sum(axis=1).max(initial=1))
+        width = max(1, -(-filled // _COLUMNS)) * _COLUMNS
+        cut = {name: texts[name][:, :width] for name in ("tokens", "rounds")}
+        super().__init__(split, {**texts, **cut}, "dialogues")
         self._turn = turn
 
     def __getitem__(self, index: int) -> dict[str, Any]:

@@ -89,10 +89,11 @@ def make(config) -> Method:
     refined = c.refiner != "none"
 
     def read(query, turn):
-        """i32[B, L] of the rounds that may be read."""
+        """i32[B, L] of the rounds that may be read, L no longer than what is there."""
+        room = min(length, query["tokens"].shape[1] + 2)
         return retained(
             query["tokens"], query["rounds"], turn,
-            length=length, cls_id=dialogues.cls_id, end_id=dialogues.end_id,
+            length=room, cls_id=dialogues.cls_id, end_id=dialogues.end_id,
         )  # fmt: skip
 
     def run(params, name, *inputs, rng=None):

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxreid.round_metrics import best_rank_integral
 from jaxreid.search.belief import update
-from jaxreid.search.channel import Channel, draw_answers
+from jaxreid.search.channel import Channel
 from jaxreid.search.policies import Policy, World, make_world, pick
 
 
@@ -36,7 +36,7 @@ def compare(
     searches: Searches,
     policies: dict[str, Policy],
     *,
-    witness: Channel,
+    answers: jax.Array,
     assumed: Channel,
     rounds: int,
     seed: int,
@@ -49,10 +49,10 @@ def compare(
     Args:
       searches: see Searches.
       policies: by name.
-      witness: the channel through which answers come.
-      assumed: the channel that policies and belief take it for.
+      answers: i32[Q, A], from `channel.draw_answers` or elsewhere; -1 is "I don't know".
+      assumed: the channel that policies and belief take the answers to come by.
       rounds: T, at least 1.
-      seed: of the answers.
+      seed: of policies that draw.
 
     Raises:
       ValueError: rounds is not in 1..A, or a search has no target.
@@ -65,12 +65,11 @@ def compare(
     without = np.flatnonzero(~np.asarray(searches.target).any(axis=1))
     if len(without):
         raise ValueError(f"search {without[0]} has no image of its person in the gallery")
-    answers = draw_answers(jax.random.key(seed), searches.truth, searches.counts, witness)
     world = make_world(searches.posteriors, searches.counts, assumed)
     world = world._replace(target=searches.target, truth=searches.truth)
     prior, closing = searches.log_prior, searches.closing
     return {
-        name: run(policy, rounds, prior, world, answers, closing, _policy_key(seed))
+        name: run(policy, rounds, prior, world, answers, closing, jax.random.key(seed))
         for name, policy in policies.items()
     }
 
@@ -135,11 +134,6 @@ def summary(trace: Trace) -> dict[str, float]:
         "BRI": float(best_rank_integral(ranks).mean()),
         "R1": float(100 * (ranks[-1] == 1).mean()),
     }
-
-
-def _policy_key(seed: int) -> jax.Array:
-    """The key of a policy that draws, not that of the answers."""
-    return jax.random.fold_in(jax.random.key(seed), 1)
 
 
 def _entropy(log_p: jax.Array) -> jax.Array:

@@ -83,7 +83,7 @@ _MEANS = (
 
 @pytest.fixture(scope="module")
 def people():
-    return sample_population(np.random.default_rng(7), 400, look_alikes=0).people
+    return sample_population(np.random.default_rng(7), 280, look_alikes=0).people
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_answers_are_forgotten_vague_and_wrong_as_often_as_stated(people, attrib
         gone = head in look and look[head] in ("none", "plain", "bald")
         if attribute not in look or gone or not memory.mistakable(attribute, look):
             continue
-        for _ in range(-(-6 * 400 // 400)):
+        for _ in range(6):
             witness = dialogue.witness(person, view, rng)
             recalled = dialogue.ask(attribute, witness, view, rng).recalled
             if attribute in recalled:  # else its part was taken to be missing
@@ -261,7 +261,7 @@ def test_recollections_are_true_where_they_say_so(answers):
 
 
 def test_a_wrong_value_is_plausible(people):
-    for person in people:
+    for person in people[:100]:
         for view in VIEWS:
             look = {a: person[a] for a in visible(person, view)}
             for attribute in look:
@@ -274,6 +274,28 @@ def test_a_wrong_value_is_plausible(people):
                     elif attribute == "beard":
                         raise AssertionError("a woman's beard")
                     assert not {value} & synonyms.words_for(attribute, look[attribute])
+
+
+@pytest.mark.parametrize(
+    ("attribute", "truth", "told", "only"),
+    [
+        ("top_type", "t-shirt", "polo", r"\b(polo|collared)\b"),  # both are a "shirt"
+        ("hat_type", "cap", "beanie", r"\b(beanie|knit|knitted|winter)\b"),  # both are a "hat"
+        ("bag_type", "backpack", "handbag", r"\b(handbag|hand bag|purse|tote|pocketbook)\b"),
+        ("bottom_color", "navy", "black", r"\bblack\b"),  # both are "dark"
+        ("shoes_color", "white", "beige", r"\b(beige|tan|khaki|sandy|cream|sand)\b"),  # "light"
+    ],
+)
+def test_words_for_a_wrong_value_never_suit_the_true_one(people, attribute, truth, told, only):
+    person = next(p for p in people if p[attribute] == truth and p["outer_type"] == "none")
+    rng = np.random.default_rng(2)
+    witness = dialogue.witness(person, "back", rng)
+    witness = witness | {attribute: memory.Recollection("wrong", told, truth)}
+    for head in {memory.HEADS.get(attribute)} - {None}:
+        witness[head] = memory.Recollection("true", person[head], person[head])
+    for _ in range(150):
+        answer = dialogue.ask(attribute, witness, "back", rng).answer
+        assert re.search(only, answer.lower()), answer
 
 
 def test_near_values_are_taken_for_each_other_more_often():
@@ -318,15 +340,20 @@ def test_rounds_are_five_to_ten_of_different_topics_in_good_english(conversation
 def test_the_order_of_questions_differs_between_dialogues(conversations):
     orders = [tuple(r.topic for r in rounds) for _, _, rounds in conversations]
     assert len(set(orders)) > 0.99 * len(orders)
-    before = collections.Counter()
-    for order in orders:
-        places = {topic: i for i, topic in enumerate(order)}
-        for one, other in (("bottom_type", "shoes_type"), ("hair_color", "bag_type")):
-            if one in places and other in places:
-                before[one, places[one] < places[other]] += 1
-    for one in ("bottom_type", "hair_color"):
-        share = before[one, True] / (before[one, True] + before[one, False])
-        assert 0.4 < share < 0.6, (one, share)
+
+
+def test_likely_topics_come_no_earlier_than_others_that_are_asked():
+    rng = np.random.default_rng(0)
+    urgency = []
+    for _ in range(1_500):
+        order = dialogue._order(7, rng)
+        assert sorted(order) == sorted(topics.TOPICS)
+        first = [topic for topic in order[: 7 + dialogue._MORE] if topic != "looks"]
+        urgency.append([dialogue._URGENCY[topic] for topic in (*first[:3], *first[-3:])])
+    early, late = np.split(np.mean(urgency, axis=0), 2)
+    assert abs(early.mean() - late.mean()) < 0.15
+    rest = [dialogue._URGENCY[topic] for topic in order[7 + dialogue._MORE :]]
+    assert np.mean(rest) < early.mean()
 
 
 def test_two_witnesses_of_a_picture_say_different_things(people):
@@ -348,7 +375,7 @@ def test_most_dialogues_tell_at_least_three_things_and_only_what_is_seen(convers
 
 def test_what_is_not_seen_leaves_no_trace(people):
     tried = 0
-    for number, person in enumerate(people[:30]):
+    for number, person in enumerate(people[:20]):
         for view in VIEWS:
             for other in _hidden_changed(person, view):
                 first, second = (

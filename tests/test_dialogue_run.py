@@ -1,0 +1,101 @@
+"""A run that searches by dialogues, from rendering to its files."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from copies import write_copy
+
+from configs import diana
+from jaxreid import run
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """Folder of prepared data."""
+    cache = jax.config.jax_compilation_cache_dir
+    optimised = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield str(tmp_path_factory.mktemp("data"))
+    jax.config.update("jax_disable_most_optimizations", optimised)
+    jax.config.update("jax_compilation_cache_dir", cache)
+
+
+def small(data_dir, variant=""):
+    """A few steps of a thousandth of the network."""
+    config = diana.get_config(variant)
+    config.start = config.text.tokenizer = ""
+    config.data.update(variant="tiny", data_dir=data_dir)
+    config.image.size = (64, 32)
+    config.text.update(max_tokens=48, vocabulary=600)
+    config.model.embedding = 16
+    config.model.vit.update(width=32, depth=1, heads=2, mlp=32)
+    config.model.bert.update(width=32, text_depth=1, heads=2, mlp=32, max_positions=48)
+    config.train.update(batch_size=16, epochs=(0.5,), log_every=2, evaluate_every=0.5)
+    config.optim.warmup_epochs = 0.1
+    config.eval.update(batch_size=16, chunk=16, sheet_queries=2)
+    config.diana.update(attributes=3, refiner_depth=1)
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory):
+    """(folder, results) of a run."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, run.train(small(data_dir), str(folder))
+
+
+def test_a_gallery_is_scored_after_every_round(finished):
+    folder, results = finished
+    rounds = results["rounds"]
+    with np.load(folder / "rankings.npz") as found:
+        asked, gallery = found["query_person_id"], found["gallery_person_id"]
+        said = found["query_caption"]
+        first = found["final"][:, 0]
+    assert results["queries"] == len(asked) == len(said)
+    assert results["gallery"] == len(gallery)
+    length = len(rounds["R1"])
+    assert all(len(rounds[name]) == length for name in ("R5", "R10", "mAP", "Hits1", "mean_rank"))
+    # The last round is the whole dialogue, which the run is scored by.
+    for name in ("R1", "R5", "R10", "mAP"):
+        assert rounds[name][-1] == pytest.approx(results["final"][name])
+    assert 100 * (gallery[first] == asked).mean() == pytest.approx(results["final"]["R1"])
+    # Before the first round nothing is said: all queries have one ranking.
+    counts = np.bincount(gallery)
+    same = [100 * np.isin(asked, person).mean() for person in np.flatnonzero(counts)]
+    assert min(abs(rounds["R1"][0] - share) for share in same) < 1e-9
+    assert np.all(np.diff(rounds["Hits5"]) >= 0)
+    assert 0 < rounds["BRI"] < np.log(len(gallery))
+    assert (folder / "rounds.png").stat().st_size > 5000
+    assert all("?" in text for text in said)
+
+
+def test_a_run_is_evaluated_by_its_parts_and_as_far_as_asked(finished, data_dir):
+    folder, results = finished
+    config = small(data_dir)
+    config.diana.inference = "global"
+    config.dialogue.curve = 2
+    found = run.evaluate(config, str(folder))
+    assert json.loads((folder / "results-inference-global.json").read_text()) == found
+    assert (folder / "rounds-inference-global.png").is_file()
+    assert len(found["rounds"]["R1"]) == 3
+    assert len(results["rounds"]["R1"]) > 3
+
+
+def test_captions_are_dialogues_of_no_round(data_dir, tmp_path):
+    results = run.train(small(data_dir, "captions"), str(tmp_path / "run"))
+    assert results["queries"] == 2 * results["gallery"]
+    assert len(results["rounds"]["R1"]) == 1
+    assert results["rounds"]["R1"][0] == pytest.approx(results["final"]["R1"])
+    assert "BRI" not in results["rounds"]
+
+
+def test_a_data_set_without_dialogues_is_refused(data_dir, tmp_path):
+    write_copy(tmp_path, "cuhk_pedes")
+    config = small(data_dir)
+    config.data.update(name="cuhk_pedes", variant="", manual_dir=str(tmp_path), allow_partial=True)
+    with pytest.raises(
+        ValueError, match=r"cuhk_pedes has no dialogues; with config\.dialogue\.source"
+    ):
+        run.train(config, str(tmp_path / "run"))

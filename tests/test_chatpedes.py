@@ -125,9 +125,7 @@ def test_what_needs_captions_says_that_there_are_none(root, tmp_path):
 def test_a_recipe_that_reads_captions_is_refused_before_anything_is_read(recipe, variant, tmp_path):
     config = recipe.get_config(variant).unlock()
     config.data.update(name="chatpedes", variant="")
-    with pytest.raises(
-        ValueError, match=r"config\.data\.name: chatpedes has dialogues and no"
-    ):
+    with pytest.raises(ValueError, match=r"config\.data\.name: chatpedes has dialogues and no"):
         parts.assemble(config, str(tmp_path / "vocabulary"), learn=True)
 
 

@@ -41,6 +41,8 @@ _SMALL_RULES = dict(
 # Variant -> data set that is trained on, data set that is searched.
 _PAPER = {"syncpr": ("syncpr", "itcpr"), "tgcpr": ("syncpr", "tgcpr"),
           "itcpr": ("cuhk_pedes", "itcpr")}  # fmt: skip
+# The score reads the tokens: a block holds queries times images times 32 cosines.
+_BY_TOKENS = dict(token_dtype="float32", chunk=256, image_chunk=256)
 # The image encoder but for its final norm, which is BLIP-2's ln_vision.
 _FROZEN = r"vit/(?!norm/).*"
 
@@ -113,8 +115,7 @@ def _small() -> ConfigDict:
     config.optim.groups = (
         (r"temperature", 0.1, 0.0), (_FROZEN, 0.0, 0.0), *config.optim.groups
     )  # fmt: skip
-    config.eval.token_dtype = "float32"  # the score reads the tokens
-    config.eval.chunk = 128  # a chunk holds queries times eval.image_chunk times 32 cosines
+    config.eval.update(_BY_TOKENS)
     config.fafa = _losses()
     config.fafa.temperature_limits = (0.01, 0.5)
     return config
@@ -160,7 +161,7 @@ def _paper(variant: str) -> ConfigDict:
         (r".*", 1.0, 0.05),
     )
     config.eval = sections.evaluation()
-    config.eval.token_dtype = "float32"  # the score reads the tokens
+    config.eval.update(_BY_TOKENS)
     config.eval.missing = "skip"
     config.fafa = _losses()
     return config

@@ -107,6 +107,15 @@ def test_an_answer_that_says_there_is_none_closes_what_depends_on_it(desk):
         assert ("bag_color" in seen) is is_open
 
 
+def test_what_the_description_tells_is_not_asked(desk):
+    assert converse(desk, "somebody there")[0].view.question.attribute == "bag_type"
+    state, _ = converse(desk, "somebody with a suitcase")
+    assert state.view.question.attribute != "bag_type"
+    told, replies = converse(desk, "somebody with a suitcase", "a backpack")
+    assert session.answers(told.session) == {"bag_type": ("backpack",)}  # but can be said
+    assert "Noted, bag: backpack." in replies[-1]
+
+
 def test_a_correction_gives_what_the_right_answer_would_have_given(desk):
     wrong, _ = converse(desk, "somebody there", "backpack", "change 1 to suitcase", "man")
     right, _ = converse(desk, "somebody there", "suitcase", "man")

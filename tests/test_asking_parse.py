@@ -1,7 +1,7 @@
 import pytest
 
 from jaxreid.search.attributes import read_scheme
-from jaxreid.search.parse import choices, find_attribute, parse
+from jaxreid.search.parse import choices, find_attribute, parse, read_others
 
 SCHEME = read_scheme()
 ANSWERED = {"gender": ("man",), "top_color": ("black",), "bag_color": ()}
@@ -86,7 +86,8 @@ def test_what_is_said_besides_an_answer_joins_the_description(asked, line, value
         ("gender", "wearing something dark and running"),
         ("", "a man in a black jacket"),
         ("", "Woman"),
-        ("top_color", "umbrella!"),
+        ("top_color", "a jogging woman with wide eyes"),
+        ("top_color", "not a beanie"),
         ("", "no idea about the shoes but a red cap"),
     ],
 )
@@ -100,6 +101,8 @@ def test_other_words_are_a_description_whole(asked, line):
         ("top_color", "", "Please type an answer"),
         ("top_color", " ... !", "Please type an answer"),
         ("top_color", "asdf", "I do not understand 'asdf'; say black, white"),
+        ("top_color", "oh wait", "I do not understand 'oh wait'; say black, white"),
+        ("", "hello there", "describe the person in a sentence."),
         ("", "asdf", "I do not understand 'asdf'; describe the person in a sentence."),
         ("gender", "yes", "Please say man or woman, or I don't know."),
         ("top_color", "no", "Please say black, white"),
@@ -146,6 +149,39 @@ def test_commands(line, kind, text):
 )
 def test_corrections(line, attribute, values):
     assert read("hat_type", line)[:3] == ("change", attribute, values)
+
+
+def test_words_for_two_attributes_are_told_apart_by_the_value():
+    answered = {"bottom_color": ("black",), "bottom_type": ()}
+    for value, name in (("skirt", "bottom_type"), ("navy", "bottom_color")):
+        got = parse(f"change clothes on the legs to {value}", SCHEME, "beard", answered)
+        assert got[:3] == ("change", name, (value,))
+
+
+@pytest.mark.parametrize(
+    ("line", "attribute", "values"),
+    [
+        ("a skirt", "bottom_type", ("skirt",)),
+        ("Woman!", "gender", ("woman",)),
+        ("a suitcase or a handbag", "bag_type", ("handbag", "suitcase")),
+    ],
+)
+def test_a_short_answer_to_another_question_is_taken_as_that(line, attribute, values):
+    assert read("top_color", line)[:3] == ("answer", attribute, values)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("a woman in a white t-shirt", {"gender": ("woman",), "top_type": ("t-shirt",)}),
+        ("black shoes, a tan bag and long arms", {}),
+        ("A man. He had a suitcase or a handbag, no beanie.", {
+            "gender": ("man",), "bag_type": ("handbag", "suitcase"),
+        }),
+    ],
+)  # fmt: skip
+def test_words_for_one_attribute_alone_tell_it(line, told):
+    assert read_others(SCHEME, line) == told
 
 
 def test_nothing_is_to_be_changed_before_an_answer():

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", default="", metavar="DIR", help="folder of what is computed")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=6, help="questions, T")
-    words = "what a search begins with; openings are those of dialogues"
+    words = "what a search begins with; openings are the first that dialogues tell"
     parser.add_argument("--words", choices=("captions", "openings"), default="captions", help=words)
     parser.add_argument("--values", choices=("head", "prompts"), default="head")
     sizes = "sizes of the galleries that are timed"
@@ -277,9 +277,9 @@ def _similarity(searcher, gallery, words: str) -> tuple[np.ndarray, np.ndarray]:
         split = searcher.parts.split("test")
         if split.dialogues is None:
             raise ValueError(f"{split.data_set} test has no dialogues to take openings of")
-        said = [(i, d.opening) for i, all_of in enumerate(split.dialogues) for d in all_of]
-        image = np.array([i for i, opening in said if opening], np.int32)
-        texts = [opening for _, opening in said if opening]
+        said = [(i, d) for i, all_of in enumerate(split.dialogues) for d in all_of]
+        image = np.array([i for i, _ in said], np.int32)
+        texts = [dialogue.opening or dialogue.rounds[0].answer for _, dialogue in said]
     told = [Dialogue((), text) for text in texts]
     return image, score(searcher, told, Features(jnp.asarray(gallery.embedding)))
 

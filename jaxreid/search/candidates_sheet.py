@@ -7,9 +7,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jaxreid.sheet import wrap
 
-CELL_WIDTH, CELL_HEIGHT = 96, 208  # pixels of an image with its frame
+CELL_WIDTH, CELL_HEIGHT = 108, 208  # pixels of an image with its frame
 COLUMNS = 10
-_LINE, _MARGIN, _GAP, _FRAME, _FONT_SIZE = 18, 16, 8, 3, 14
+_LINE, _MARGIN, _GAP, _FRAME, _FONT_SIZE = 18, 16, 8, 3, 13
 _PAPER, _INK, _EDGE = (255, 255, 255), (25, 25, 25), (70, 90, 130)
 
 

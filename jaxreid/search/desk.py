@@ -16,6 +16,7 @@ from jaxreid.search.channel import Channel
 from jaxreid.search.fit import Fitted, gallery_posteriors
 from jaxreid.search.gallery import Gallery
 from jaxreid.search.load import Searcher, score
+from jaxreid.search.parse import read_others
 from jaxreid.search.policies import Policy, World, make_world, pick
 from jaxreid.search.session import Session, answers, description
 
@@ -94,6 +95,8 @@ def open_desk(
 def look(desk: Desk, session: Session, rng: jax.Array | None = None) -> View:
     """Returns the ranking and the next question of a session.
 
+    What the description tells by a word for one attribute alone is not asked again.
+
     Args:
       desk: of the gallery of the session.
       session: see `session`.
@@ -107,6 +110,8 @@ def look(desk: Desk, session: Session, rng: jax.Array | None = None) -> View:
             f"the session is of gallery {session.gallery}, not of {desk.gallery.fingerprint}"
         )
     asked, said, is_open = _arrays(desk.scheme, desk.closing, answers(session))
+    for name in read_others(desk.scheme, description(session)):
+        is_open[desk.scheme.index(name)] = False  # "a woman": nobody asks whether it was a man
     log_prior = prior(desk.similarity(as_dialogue(desk.scheme, session)), desk.temperature)
     belief, scores, best = _turn(
         log_prior, desk.world, jnp.asarray(asked), jnp.asarray(said), len(answers(session)),

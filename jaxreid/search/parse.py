@@ -30,11 +30,12 @@ _CLAUSE = re.compile(
 )
 _FILLERS = frozenset(
     (
-        "a", "about", "an", "and", "believe", "but", "er", "guess", "had", "have", "he", "her",
-        "him", "his", "hm", "hmm", "i", "it", "its", "just", "like", "maybe", "my", "no", "not",
-        "of", "oh", "ok", "or", "perhaps", "please", "probably", "really", "she", "so", "sorry",
-        "sure", "that", "the", "their", "them", "they", "think", "was", "wearing", "well", "were",
-        "with", "wore", "yes",
+        "a", "about", "an", "and", "are", "believe", "but", "er", "guess", "had", "have", "he",
+        "hello", "her", "hey", "hi", "him", "his", "hm", "hmm", "i", "is", "it", "its", "just",
+        "like", "maybe", "my", "no", "not", "of", "oh", "ok", "okay", "or", "perhaps", "please",
+        "probably", "really", "she", "so", "sorry", "sure", "thank", "thanks", "that", "the",
+        "their", "them", "there", "they", "think", "this", "wait", "was", "wearing", "well",
+        "were", "with", "wore", "yes", "you",
     )
 )  # fmt: skip
 _CLOSE = 0.8  # how alike a mistyped word must be
@@ -45,7 +46,7 @@ class Line(NamedTuple):
 
     # of COMMANDS | "answer" | "words" | "again": not understood
     kind: str
-    attribute: str = ""  # of "change"
+    attribute: str = ""  # of "change"; of an answer to another question than the one asked
     # of "answer" and "change": values that are left open, none is "I don't know"; None: ask
     values: tuple[str, ...] | None = None
     text: str = ""  # of "words"; besides an answer: what joins the description; of "sheet": a file
@@ -80,8 +81,12 @@ def parse(line: str, scheme: Scheme, asked: str, answered: Mapping[str, Sequence
         found = read_answer(scheme, asked, line)
         if found is not None:
             return found
+    content = [word for word in re.findall(r"[\w'-]+", line.lower()) if word not in _FILLERS]
+    for name, values in (read_others(scheme, line) if asked else {}).items():
+        if set(content) <= {word for value in values for word in value.split()}:
+            return Line("answer", attribute=name, values=values)  # nothing else is said
     known = {word for a in scheme.attributes for value in a.values for word in value.words}
-    if len(line.split()) < 2 and line.lower().strip(".!?") not in known - {NONE}:
+    if not content or (len(line.split()) < 2 and (asked or content[0] not in known)):
         hint = "describe the person in a sentence"
         if asked:
             said = choices(scheme.attributes[scheme.index(asked)])
@@ -127,6 +132,39 @@ def read_answer(scheme: Scheme, asked: str, line: str) -> Line | None:
     return _mistyped(attribute, lowered)
 
 
+def read_others(scheme: Scheme, line: str) -> dict[str, tuple[str, ...]]:
+    """Returns what words tell that can mean one attribute alone: attribute -> values.
+
+    "A woman with a backpack" tells the gender and the bag; "black" could be said of many things,
+    and "shoes" of any kind of shoes. Only names of values count, other words mean too much; what
+    is denied leaves the rest open and is not told.
+
+    Args:
+      scheme: what can be asked.
+      line: as typed.
+    """
+    clauses = [clause for part in _CLAUSE.split(line.lower()) if (clause := (part or "").strip())]
+    seen: dict[str, set[str]] = {}
+    for attribute in scheme.attributes:
+        for word in {word for value in attribute.values for word in value.words}:
+            seen.setdefault(word, set()).add(attribute.name)
+    told: dict[str, tuple[str, ...]] = {}
+    for attribute in scheme.attributes:
+        generic = _words(attribute.says)
+        own = tuple(
+            value._replace(words=(value.name,))
+            for value in attribute.values
+            if len(seen[value.name]) == 1 and value.name not in generic
+        )
+        if not own:
+            continue
+        found = [_values(attribute._replace(values=own), clause, frozenset()) for clause in clauses]
+        values = {value for one in found for value in one}
+        if values and len(values) < len(attribute.values):
+            told[attribute.name] = tuple(v.name for v in attribute.values if v.name in values)
+    return told
+
+
 def choices(attribute: Attribute) -> str:
     """Returns the values of an attribute as a list in words."""
     names = [value.name for value in attribute.values]
@@ -165,6 +203,9 @@ def _change(rest: str, scheme: Scheme, answered: Mapping[str, Sequence[str]]) ->
     if not answered:
         return Line("again", note="There is no answer to change yet.")
     name = find_attribute(words.strip(), scheme, answered)
+    if not isinstance(name, str) and value.strip():  # "pants" could be two, "shorts" is one
+        fits = [fit for fit in name if fit in answered and _is_answer(scheme, fit, value.strip())]
+        name = fits[0] if len(fits) == 1 else name
     told = ", ".join(
         f"{number} {scheme.attributes[scheme.index(a)].says}"
         for number, a in enumerate(answered, start=1)
@@ -174,12 +215,18 @@ def _change(rest: str, scheme: Scheme, answered: Mapping[str, Sequence[str]]) ->
     attribute = scheme.attributes[scheme.index(name)]
     if not value.strip():
         return Line("change", attribute=name)
-    found = read_answer(scheme, name, value.strip())
-    if found is None or found.kind != "answer":
+    if not _is_answer(scheme, name, value.strip()):
         return Line(
             "again", note=f"{value.strip()!r} is no {attribute.says}: say {choices(attribute)}."
         )
+    found = read_answer(scheme, name, value.strip())
     return Line("change", attribute=name, values=found.values, text=found.text, note=found.note)
+
+
+def _is_answer(scheme: Scheme, name: str, value: str) -> bool:
+    """Whether words are a value of an attribute."""
+    found = read_answer(scheme, name, value)
+    return found is not None and found.kind == "answer"
 
 
 def _other_things(scheme: Scheme, attribute: Attribute) -> frozenset[str]:

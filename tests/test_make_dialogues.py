@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from copies import records as cuhk_records
 from copies import write_copy
+from dialogue_copies import chatpedes_records, write_chatpedes
 
 from jaxreid.data.chats import to_chat
 from jaxreid.data.dataset import open_split
@@ -22,6 +23,7 @@ from jaxreid.data.dialogue_maker.report import Report
 from jaxreid.data.synthpedes.dialogue import TELLS_GENDER
 from jaxreid.data.synthpedes.memory import KINDS, RATES, Rates
 from jaxreid.data.triplet_maker.records import NONE, Record
+from jaxreid.data.triplet_maker.tables import MARKET_1501, read_mapping
 
 _VALUES = {
     "gender": ("male", "female"),
@@ -386,6 +388,34 @@ def test_the_tool_takes_rates_values_and_words(tool, folder, tmp_path, monkeypat
     said = {(q["value"], a["value"]) for row in rows for chat in row["chats"] for q, a in chat}
     assert all(len(row["chats"]) == 1 for row in rows)
     assert said <= {(name, "unknown" if name == "belt" else "vague") for name in _VALUES}
+
+
+def test_the_tool_reads_tables_of_images_and_of_numbers(tool, tmp_path):
+    folder = write_chatpedes(tmp_path)
+    images = [r for split in ("train", "test") for r in chatpedes_records(split)]
+    head = "image,gender,age,up,hat,upred,downblue\n"
+    cells = [f"{r['file_path']},{1 + i % 2},3,1,{1 + i % 2},2,{1 + i % 2}\n"
+             for i, r in enumerate(images)]  # fmt: skip
+    (tmp_path / "table.csv").write_text(head + "".join(cells))
+    options = ["chatpedes", "--root", str(folder), "--attributes", str(tmp_path / "table.csv")]
+    options += ["--mapping", "market_1501", "--out", str(tmp_path / "out")]
+    options += ["--unknown", "0", "--vague", "0", "--wrong", "0"]
+    assert tool.main(options) == 0
+    rows = json.loads((tmp_path / "out/train_reid.json").read_text())
+    assert [row["file_path"] for row in rows] == [r["file_path"] for r in images[:8]]
+    said = " ".join(a["value"].lower() for row in rows for chat in row["chats"] for _, a in chat)
+    assert {"red", "adult"} <= set(re.findall(r"[a-z]+", said))
+
+
+def test_every_attribute_of_market_1501_can_be_asked_for():
+    found = read_mapping(MARKET_1501).values()
+    names = {name for cells in found if cells for told in cells.values() for name in told}
+    for name in names:
+        matter = matters.make_matter(name, names)
+        assert len(set(matter.questions)) == 3
+        assert matter.present
+    with pytest.raises(ValueError, match="is neither of the body"):
+        matters.make_matter("logo", names)
 
 
 def test_the_tool_reads_rendered_people(tool, tmp_path, capsys):

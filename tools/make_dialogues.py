@@ -3,7 +3,8 @@
     python tools/make_dialogues.py cuhk_pedes --root DIR --attributes attributes.csv --out made
     python tools/make_dialogues.py synthpedes:default --data-dir ~/data --out made
 
-Writes SPLIT_reid.json for each split into the folder --out, in the form of ChatPedes. A witness
+Writes SPLIT_reid.json for each split into the folder --out, in the form of ChatPedes: with the
+images in imgs/ beside them they are read as data set chatpedes, with allow_partial. A witness
 remembers each attribute truly, wrongly, vaguely or not at all: at the rates of synthpedes for the
 attributes that it has, at others for all others, or as --rates, --unknown, --vague and --wrong say.
 A file of --rates is {attribute: {"unknown": .1, "vague": .05, "wrong": .05}}, one of --values

@@ -56,6 +56,7 @@ def open_split(
 ) -> Split:
     """Returns a split, after preparing its data set under `data_dir` if that was not done yet.
 
+    Data sets of WITH_DIALOGUES have dialogues; chatpedes has no captions, an empty tuple an image.
     Prepared data is keyed by the content of the annotation files and by the options that change
     it, so that a changed file or option prepares anew. Image files are copied into it: later
     changes to images alone are not seen.

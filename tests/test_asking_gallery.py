@@ -1,41 +1,22 @@
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
+from asking_run import TEXTS, make_run
 from PIL import Image
-from tiny import recipe
 
-from configs import clip
-from jaxreid.checkpoint import Checkpoints
 from jaxreid.data.dialogues import Dialogue
 from jaxreid.data.records import CaptionError
-from jaxreid.files import write_json
 from jaxreid.methods import Features
-from jaxreid.methods import clip as method_of_clip
 from jaxreid.search import chat
 from jaxreid.search.gallery import index_folder
 from jaxreid.search.load import load_run, score
 
-TEXTS = ["a man in a red shirt and blue jeans", "a woman with a black bag and a white dress"]
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The folder of a run of random weights."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    config = recipe(clip.get_config)
-    config.train.compilation_cache = False
-    method_of_clip.learn_vocabulary(TEXTS * 20, 530, str(folder / "tokenizer"))
-    write_json(folder / "config.json", json.loads(config.to_json_best_effort()))
-    (folder / "people.json").write_text('{"people": 3}')
-    config.text.tokenizer = str(folder / "tokenizer")
-    params = jax.jit(method_of_clip.make(config).init)(jax.random.key(0))
-    checkpoints = Checkpoints(str(folder / "checkpoints"), keep=1, best=config.eval.select)
-    checkpoints.save(3, {"params": params}, {"step": 3}, {config.eval.select: 1.0}, wait=True)
-    checkpoints.close()
-    return folder
+    return make_run(tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.fixture(scope="module")

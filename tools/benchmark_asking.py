@@ -29,6 +29,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 IMAGES, QUERIES = 2_000, 400  # of drawn worlds
+TIMED = ("eig", "eig top 100", "entropy", "random")
 _ATTRIBUTES, _SPEED_VALUES = 12, 16
 _SIGNAL = 2.0  # by which the words lift the person, in standard deviations of the similarity
 
@@ -208,7 +209,7 @@ def time_turns(images: int) -> None:
     world = make_world(jnp.asarray(shown), counts, scheme_channel(scheme))
     scores = rng.standard_normal((1, images)).astype(np.float32)
     gallery = Gallery((), ("",) * images, np.zeros((images, 1), np.float32), None, "g")
-    for name in ("eig", "eig top 100", "entropy", "random"):
+    for name in TIMED:
         desk = Desk(
             gallery, scheme, world, np.zeros((attributes, values, attributes), bool), 0.3,
             lambda told: scores, POLICIES[name], Stopping(),

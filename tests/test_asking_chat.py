@@ -244,6 +244,20 @@ def test_what_was_asked_is_a_dialogue(desk):
     assert dialogue.rounds[1].answer == "I don't know."
 
 
+def test_answers_that_the_query_holds_do_not_join_twice(desk):
+    """Where the method reads them the belief is the prior of the whole dialogue."""
+    seen = []
+    reading = desk._replace(
+        reads_answers=True,
+        similarity=lambda told: seen.append(told) or np.linspace(0, 1, 24)[None],
+    )
+    before, _ = converse(reading, "somebody there")
+    after, _ = converse(reading, "somebody there", "backpack")
+    np.testing.assert_array_equal(after.view.probability, before.view.probability)
+    assert seen[-1].rounds == (("Did they carry a bag?", "backpack."),)
+    assert after.view.question.attribute != "bag_type"
+
+
 def test_a_gallery_of_few_images_stops_at_once(desk):
     state, replies = converse(desk, "a woman, a woman, a woman, a woman, a woman, a woman")
     assert state.view.candidates == 6

@@ -6,7 +6,8 @@ import pytest
 from asking_run import TEXTS, make_run
 from PIL import Image
 
-from jaxreid.data.dialogues import Dialogue
+from configs import diana
+from jaxreid.data.dialogues import Dialogue, Round
 from jaxreid.data.records import CaptionError
 from jaxreid.methods import Features
 from jaxreid.search import chat
@@ -108,7 +109,7 @@ def test_equal_runs_have_equal_fingerprints(searcher, run):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda c: c.update(method="fafa"), "needs a run that searches by captions, fafa in"),
+        (lambda c: c.update(method="fafa"), "searches by captions or dialogues, fafa in"),
         (lambda c: c.update(method="clip", eval={**c["eval"], "select": "R5"}), None),
     ],
 )
@@ -122,6 +123,21 @@ def test_runs_that_do_not_search_by_sentences_are_refused(run, tmp_path, spoil, 
         return
     with pytest.raises(ValueError, match=message):
         load_run(str(tmp_path / "run"))
+
+
+def test_a_run_that_reads_dialogues_gets_all_that_was_said(tmp_path, folder):
+    searcher = load_run(str(make_run(tmp_path / "run", get_config=diana.get_config)))
+    assert searcher.reads_answers
+    images = Features(index_folder(searcher, folder).embedding)
+    asked = Round("Did they carry a bag?", "a black bag.")
+    told = [Dialogue((), TEXTS[0]), Dialogue((asked,), TEXTS[0]), Dialogue((asked,), TEXTS[1])]
+    together = score(searcher, told, images)
+    for q, one in enumerate(told):
+        np.testing.assert_allclose(score(searcher, [one], images)[0], together[q], atol=1e-5)
+        assert all(np.abs(together[q] - together[(q + i) % 3]).max() > 1e-4 for i in (1, 2))
+    # The description is the answer to the first question, as in the dialogues of its training.
+    whole = Dialogue((Round("What did the person look like?", TEXTS[0]), asked))
+    np.testing.assert_allclose(score(searcher, [whole], images)[0], together[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

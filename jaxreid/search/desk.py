@@ -42,6 +42,7 @@ class Desk(NamedTuple):
     similarity: Callable[[Dialogue], np.ndarray]  # f32[1, N] of what was said
     policy: Policy
     stopping: Stopping
+    reads_answers: bool = False  # `similarity` reads them, they do not join by the channel, too
 
 
 class Question(NamedTuple):
@@ -89,6 +90,7 @@ def open_desk(
     return Desk(
         gallery, scheme, world, closing(scheme), fitted.temperature,
         lru_cache(_REMEMBERED)(lambda told: score(searcher, [told], images)), policy, stopping,
+        searcher.reads_answers,
     )  # fmt: skip
 
 
@@ -112,9 +114,12 @@ def look(desk: Desk, session: Session, rng: jax.Array | None = None) -> View:
     asked, said, is_open = _arrays(desk.scheme, desk.closing, answers(session))
     for name in read_others(desk.scheme, description(session)):
         is_open[desk.scheme.index(name)] = False  # "a woman": nobody asks whether it was a man
-    log_prior = prior(desk.similarity(as_dialogue(desk.scheme, session)), desk.temperature)
+    told, joined = Dialogue((), description(session)), len(answers(session))
+    if desk.reads_answers:
+        told, joined = as_dialogue(desk.scheme, session), 0
+    log_prior = prior(desk.similarity(told), desk.temperature)
     belief, scores, best = _turn(
-        log_prior, desk.world, jnp.asarray(asked), jnp.asarray(said), len(answers(session)),
+        log_prior, desk.world, jnp.asarray(asked), jnp.asarray(said), joined,
         jnp.asarray(is_open), rng, desk.policy,
     )  # fmt: skip
     p = np.exp(np.asarray(belief[0]))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxreid.checkpoint import Checkpoints
-from jaxreid.data.dialogues import Dialogue
+from jaxreid.data.dialogues import Dialogue, Round
 from jaxreid.data.pipeline import eval_batches
 from jaxreid.embed import embed
 from jaxreid.mesh import put_replicated, replicated
@@ -19,7 +19,11 @@ from jaxreid.methods import Features
 from jaxreid.parts import Parts, assemble, method_module
 from jaxreid.saved import has_checkpoint, read_saved, run_config
 
+KINDS = ("captions", "dialogues")  # that a run may search by
+# What a witness is asked first where dialogues begin with a question: the description answers it.
+FIRST_QUESTION = "What did the person look like?"
 _BATCH = 64  # images or sentences encoded at a time
+_COLUMNS = 32  # tokens of a dialogue are a multiple, so that few programs are compiled
 
 
 class Searcher(NamedTuple):
@@ -29,6 +33,7 @@ class Searcher(NamedTuple):
     params: Any  # on the devices
     step: int  # that they are of
     fingerprint: str  # of the config and the parameters
+    reads_answers: bool  # it encodes what was asked and answered; else the description alone
 
 
 def load_run(folder: str, *, data_dir: str = "") -> Searcher:
@@ -40,14 +45,14 @@ def load_run(folder: str, *, data_dir: str = "") -> Searcher:
 
     Raises:
       FileNotFoundError: there is no run, or nothing was trained.
-      ValueError: its config cannot be read, or it does not search by sentences.
+      ValueError: its config cannot be read, or it does not rank one embedding an image by words.
     """
     config = run_config(folder)
     kind = getattr(method_module(config.method), "QUERIES", "captions")
-    if kind != "captions":
+    if kind not in KINDS:
         raise ValueError(
-            f"asking needs a run that searches by captions, {config.method} in {folder} searches "
-            f"by {kind}"
+            f"asking needs a run that searches by {' or '.join(KINDS)}, {config.method} in "
+            f"{folder} searches by {kind}"
         )
     if not has_checkpoint(folder):
         raise FileNotFoundError(f"no checkpoint in {folder}/checkpoints: nothing was trained")
@@ -56,6 +61,7 @@ def load_run(folder: str, *, data_dir: str = "") -> Searcher:
     # Nothing is trained: no batch, and no train split to count.
     config.train.steps_per_epoch = config.train.steps_per_epoch or 1
     parts = assemble(config, os.path.join(folder, "tokenizer"), learn=False)
+    _check_similarity(parts, folder)
     checkpoints = Checkpoints(
         os.path.join(folder, "checkpoints"),
         keep=config.train.keep, best=config.eval.select, read_only=True,
@@ -70,7 +76,8 @@ def load_run(folder: str, *, data_dir: str = "") -> Searcher:
         params = checkpoints.restore_params(step, shapes)
     finally:
         checkpoints.close()
-    return Searcher(parts, params, step, _fingerprint(read_saved(folder), params))
+    fingerprint = _fingerprint(read_saved(folder), params)
+    return Searcher(parts, params, step, fingerprint, kind == "dialogues")
 
 
 def encode_images(searcher: Searcher, images: Sequence[np.ndarray], names: Sequence[str]):
@@ -89,8 +96,9 @@ def encode_images(searcher: Searcher, images: Sequence[np.ndarray], names: Seque
 def score(searcher: Searcher, told: Sequence[Dialogue], images: Features) -> np.ndarray:
     """Returns how well images fit what witnesses said so far, f32[Q, N].
 
-    The one place that turns what was said into a query. A method that reads sentences gets the
-    opening; what was asked and answered joins by the channel, see `belief`.
+    The one place that turns what was said into a query. A method that reads dialogues gets all of
+    it; one that reads sentences the opening, and what was asked and answered joins by the channel,
+    see `belief`.
 
     Args:
       searcher: from `load_run`.
@@ -101,7 +109,7 @@ def score(searcher: Searcher, told: Sequence[Dialogue], images: Features) -> np.
       CaptionError: an opening has no words; names its number.
     """
     parts = searcher.parts
-    arrays = parts.method.tokenize([dialogue.opening for dialogue in told])
+    arrays = _tokenized(searcher, told)
     rows = [{"text": {key: x[i] for key, x in arrays.items()}} for i in range(len(told))]
     if len(told) == 1:  # at once, as a person waits for it
         example = jax.tree.map(lambda x: x[None], parts.method.transform(rows[0], None))
@@ -109,6 +117,34 @@ def score(searcher: Searcher, told: Sequence[Dialogue], images: Features) -> np.
     batches = _batches(searcher, rows, parts.method.transform)
     embedding = _embed(searcher, parts.method.encode_query, batches, len(told))
     return np.asarray(parts.method.similarity(Features(embedding), images))
+
+
+def _tokenized(searcher: Searcher, told: Sequence[Dialogue]) -> dict[str, np.ndarray]:
+    """Arrays of `Method.tokenize`."""
+    config, tokenize = searcher.parts.config, searcher.parts.method.tokenize
+    if not searcher.reads_answers:
+        return tokenize([dialogue.opening for dialogue in told])
+    if config.dialogue.source != "captions":  # it was trained on dialogues that begin by asking
+        told = [
+            Dialogue((Round(FIRST_QUESTION, d.opening), *d.rounds)) if d.opening else d
+            for d in told
+        ]
+    arrays = tokenize(told)
+    room = -arrays["tokens"].shape[1] % _COLUMNS
+    for name, value in (("tokens", 0), ("rounds", -1)):
+        arrays[name] = np.pad(arrays[name], ((0, 0), (0, room)), constant_values=value)
+    return arrays
+
+
+def _check_similarity(parts: Parts, folder: str) -> None:
+    """Refuses a method that ranks by more than one embedding an image."""
+    embedding = Features(jax.ShapeDtypeStruct((1, parts.config.model.embedding), np.float32))
+    try:
+        jax.eval_shape(parts.method.similarity, embedding, embedding)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"asking needs one embedding an image, {parts.config.method} in {folder} ranks by more"
+        ) from error
 
 
 @partial(jax.jit, static_argnames="method")

@@ -1,7 +1,8 @@
 import pytest
 
 from jaxreid.search.attributes import read_scheme
-from jaxreid.search.parse import choices, find_attribute, parse, read_others
+from jaxreid.search.naming import read_others
+from jaxreid.search.parse import choices, find_attribute, parse
 
 SCHEME = read_scheme()
 ANSWERED = {"gender": ("man",), "top_color": ("black",), "bag_color": ()}
@@ -83,6 +84,7 @@ def test_what_is_said_besides_an_answer_joins_the_description(asked, line, value
     [
         ("top_color", "he had a red umbrella with him"),
         ("top_color", "a red and white umbrella"),
+        ("top_color", "a red shoulder bag"),
         ("gender", "wearing something dark and running"),
         ("", "a man in a black jacket"),
         ("", "Woman"),
@@ -173,8 +175,13 @@ def test_a_short_answer_to_another_question_is_taken_as_that(line, attribute, va
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("a woman in a white t-shirt", {"gender": ("woman",), "top_type": ("t-shirt",)}),
-        ("black shoes, a tan bag and long arms", {}),
+        ("a woman in a t-shirt", {"gender": ("woman",), "top_type": ("t-shirt",)}),
+        ("white and navy polo", {"top_type": ("polo",), "top_color": ("white", "navy")}),
+        ("beige shoulder bag", {"bag_type": ("shoulder bag",), "bag_color": ("beige",)}),
+        ("not white but gray hair", {"hair_color": ("gray",)}),
+        ("black shoes, a tan bag and long arms", {
+            "shoes_color": ("black",), "bag_color": ("beige",),
+        }),
         ("A man. He had a suitcase or a handbag, no beanie.", {
             "gender": ("man",), "bag_type": ("handbag", "suitcase"),
         }),

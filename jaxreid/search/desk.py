@@ -16,7 +16,7 @@ from jaxreid.search.channel import Channel
 from jaxreid.search.fit import Fitted, gallery_posteriors
 from jaxreid.search.gallery import Gallery
 from jaxreid.search.load import Searcher, score
-from jaxreid.search.parse import read_others
+from jaxreid.search.naming import read_others
 from jaxreid.search.policies import Policy, World, make_world, pick
 from jaxreid.search.session import Session, answers, description
 

@@ -6,6 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaxreid.search.attributes import NONE, Attribute, Scheme
+from jaxreid.search.naming import (
+    begins,
+    clauses_of,
+    other_things,
+    read_others,
+    values_of,
+    words_in,
+)
 
 COMMANDS = ("help", "show", "why", "sheet", "save", "undo", "change", "correct", "quit")
 _ALIASES = {"exit": "quit", "q": "quit", "bye": "quit", "?": "help", "list": "show"}
@@ -22,11 +30,6 @@ _YES = re.compile(r"^(yes|yeah|yep|yup|sure|right|of course|correct)\b")
 # A question that asks for a value: "no" is no answer to it.
 _ASKS_WHICH = re.compile(
     r"^(what|which|how|on which|in which|where)\b|\bor\b(?! cap| a coat)", re.I
-)
-_NEGATED = re.compile(r"\b(not|no|never|without|isn'?t|wasn'?t|weren'?t|neither|nor)( an?| the)? $")
-# Where one thing said ends and another begins.
-_CLAUSE = re.compile(
-    r"[.;!?]+|,|\b(?:and|but) (?=(?:he|she|they|it|i|there|the|his|her|their)\b)|\bbut\b"
 )
 _FILLERS = frozenset(
     (
@@ -107,10 +110,10 @@ def read_answer(scheme: Scheme, asked: str, line: str) -> Line | None:
       line: as typed.
     """
     attribute = scheme.attributes[scheme.index(asked)]
-    others = _other_things(scheme, attribute)
-    clauses = [clause for part in _CLAUSE.split(line) if (clause := (part or "").strip())]
+    others = other_things(scheme, attribute)
+    clauses = clauses_of(line)
     for number, clause in enumerate(clauses):
-        values = _values(attribute, clause.lower(), others)
+        values = values_of(attribute, clause.lower(), lambda of: not begins(of, others))
         if values:
             rest = _content(clauses[:number] + clauses[number + 1 :])
             return Line("answer", values=values, text=rest)
@@ -132,39 +135,6 @@ def read_answer(scheme: Scheme, asked: str, line: str) -> Line | None:
     return _mistyped(attribute, lowered)
 
 
-def read_others(scheme: Scheme, line: str) -> dict[str, tuple[str, ...]]:
-    """Returns what words tell that can mean one attribute alone: attribute -> values.
-
-    "A woman with a backpack" tells the gender and the bag; "black" could be said of many things,
-    and "shoes" of any kind of shoes. Only names of values count, other words mean too much; what
-    is denied leaves the rest open and is not told.
-
-    Args:
-      scheme: what can be asked.
-      line: as typed.
-    """
-    clauses = [clause for part in _CLAUSE.split(line.lower()) if (clause := (part or "").strip())]
-    seen: dict[str, set[str]] = {}
-    for attribute in scheme.attributes:
-        for word in {word for value in attribute.values for word in value.words}:
-            seen.setdefault(word, set()).add(attribute.name)
-    told: dict[str, tuple[str, ...]] = {}
-    for attribute in scheme.attributes:
-        generic = _words(attribute.says)
-        own = tuple(
-            value._replace(words=(value.name,))
-            for value in attribute.values
-            if len(seen[value.name]) == 1 and value.name not in generic
-        )
-        if not own:
-            continue
-        found = [_values(attribute._replace(values=own), clause, frozenset()) for clause in clauses]
-        values = {value for one in found for value in one}
-        if values and len(values) < len(attribute.values):
-            told[attribute.name] = tuple(v.name for v in attribute.values if v.name in values)
-    return told
-
-
 def choices(attribute: Attribute) -> str:
     """Returns the values of an attribute as a list in words."""
     names = [value.name for value in attribute.values]
@@ -184,13 +154,13 @@ def find_attribute(
     known = list(answered)
     if words.isdigit() and 1 <= int(words) <= len(known):
         return known[int(words) - 1]
-    wanted = _words(words)
+    wanted = words_in(words)
     fits = [
         attribute.name
         for attribute in scheme.attributes
-        if wanted and wanted <= _words(f"{attribute.name.replace('_', ' ')} {attribute.says}")
+        if wanted and wanted <= words_in(f"{attribute.name.replace('_', ' ')} {attribute.says}")
     ]
-    exact = [name for name in fits if _words(name.replace("_", " ")) == wanted]
+    exact = [name for name in fits if words_in(name.replace("_", " ")) == wanted]
     for found in (exact, [name for name in fits if name in answered], fits):
         if len(found) == 1:
             return found[0]
@@ -229,42 +199,6 @@ def _is_answer(scheme: Scheme, name: str, value: str) -> bool:
     return found is not None and found.kind == "answer"
 
 
-def _other_things(scheme: Scheme, attribute: Attribute) -> frozenset[str]:
-    """Words of other parts of a person, which are values of one attribute alone."""
-    part, own, seen = attribute.name.split("_")[0], set(), {}
-    for other in scheme.attributes:
-        words = {word for value in other.values for word in value.words}
-        if other.name.split("_")[0] == part:
-            own |= words
-        for word in words:
-            seen.setdefault(word, set()).add(other.name)
-    return frozenset(w for w, names in seen.items() if len(names) == 1 and w not in own)
-
-
-def _values(attribute: Attribute, clause: str, others: frozenset[str]) -> tuple[str, ...]:
-    """Values that a clause leaves open; none where it names none."""
-    clause = clause.replace("colour", "color")
-    words = {word: value.name for value in attribute.values for word in value.words}
-    named, negated = [], []
-    longest = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    found = list(re.finditer(rf"(?<![\w-])(?:{longest})(?![\w-])", clause))
-    of = ""  # what a value is said of: the word behind it, and behind further values
-    for i, match in reversed(list(enumerate(found))):
-        after = clause[match.end() : found[i + 1].start() if i + 1 < len(found) else None]
-        if i + 1 == len(found) or after.strip() not in ("and", "or", ""):
-            of = next(iter(re.findall(r"[\w-]+", after)), "")
-        if of in others:
-            continue
-        kind = negated if _NEGATED.search(clause[: match.start()]) else named
-        kind.append(words[match.group()])
-    if NONE in named and len(set(named)) > 1:
-        named = [name for name in named if name != NONE]  # "none, well, a cap"
-    if not named and negated:
-        named = [value.name for value in attribute.values if value.name not in negated]
-    order = [value.name for value in attribute.values]
-    return tuple(sorted(set(named), key=order.index))
-
-
 def _mistyped(attribute: Attribute, line: str) -> Line | None:
     """The value that a short line nearly names."""
     words = {word: value.name for value in attribute.values for word in value.words}
@@ -286,9 +220,3 @@ def _content(clauses: Sequence[str]) -> str:
         if len([w for w in re.findall(r"[\w'-]+", clause.lower()) if w not in _FILLERS]) >= 2
     ]
     return ", ".join(kept)
-
-
-def _words(text: str) -> set[str]:
-    """Words that matter, in one spelling."""
-    text = text.lower().replace("colour", "color").replace("_", " ")
-    return set(re.findall(r"\w+", text)) - {"the", "of", "a", "an", "my", "what", "was", "answer"}

@@ -1,6 +1,7 @@
 """A run that searches by dialogues, from rendering to its files."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -22,13 +23,13 @@ def data_dir(tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", cache)
 
 
-def small(data_dir, variant=""):
+def small(data_dir):
     """A few steps of a thousandth of the network."""
-    config = diana.get_config(variant)
+    config = diana.get_config()
     config.start = config.text.tokenizer = ""
     config.data.update(variant="tiny", data_dir=data_dir)
     config.image.size = (64, 32)
-    config.text.update(max_tokens=48, vocabulary=600)
+    config.text.update(max_tokens=48, vocabulary=2000)
     config.model.embedding = 16
     config.model.vit.update(width=32, depth=1, heads=2, mlp=32)
     config.model.bert.update(width=32, text_depth=1, heads=2, mlp=32, max_positions=48)
@@ -83,8 +84,11 @@ def test_a_run_is_evaluated_by_its_parts_and_as_far_as_asked(finished, data_dir)
     assert len(results["rounds"]["R1"]) > 3
 
 
-def test_captions_are_dialogues_of_no_round(data_dir, tmp_path):
-    results = run.train(small(data_dir, "captions"), str(tmp_path / "run"))
+def test_captions_are_dialogues_of_no_round(finished, data_dir, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    config = small(data_dir)
+    config.dialogue.source = "captions"
+    results = run.evaluate(config, str(tmp_path / "run"))
     assert results["queries"] == 2 * results["gallery"]
     assert len(results["rounds"]["R1"]) == 1
     assert results["rounds"]["R1"][0] == pytest.approx(results["final"]["R1"])

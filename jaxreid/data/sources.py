@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxreid.data.records import Split, Triplets, said, said_pairs
 
-_COLUMNS = 32
+_COLUMNS = 64
 
 
 class Pairs:

@@ -3,6 +3,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from asking_run import make_run
@@ -17,6 +18,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import benchmark_asking
 
 SCHEME = read_scheme()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Little is optimised: most time here is compilation."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +66,8 @@ def test_posteriors_are_fitted_once_and_read_again(way, searcher, cache):
     shown = gallery_posteriors(searcher, SCHEME, first, gallery)
     np.testing.assert_array_equal(shown, gallery_posteriors(searcher, SCHEME, again, gallery))
     assert first.temperature == again.temperature > 0
+    told_by_prompts = way == "prompts"  # which do not know how frequent a value is
+    assert (first.value_bias != 0).any() == told_by_prompts == (first.head is None)
     assert shown.shape == (len(gallery.files), *value_mask(value_counts(SCHEME)).shape)
     np.testing.assert_allclose(shown.sum(axis=2), 1, atol=1e-5)
     assert (shown[:, ~value_mask(value_counts(SCHEME))] == 0).all()

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from asking_run import TEXTS, make_run
@@ -10,9 +11,18 @@ from configs import diana
 from jaxreid.data.dialogues import Dialogue, Round
 from jaxreid.data.records import CaptionError
 from jaxreid.methods import Features
-from jaxreid.search import chat
+from jaxreid.search import chat, load
 from jaxreid.search.gallery import index_folder
 from jaxreid.search.load import load_run, score
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Little is optimised: most time here is compilation."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +114,11 @@ def test_a_folder_without_images_is_refused(searcher, tmp_path):
 
 def test_equal_runs_have_equal_fingerprints(searcher, run):
     assert load_run(str(run)).fingerprint == searcher.fingerprint
+    config = json.loads((run / "config.json").read_text())
+    other = jax.tree.map(lambda x: x, searcher.params)
+    other["logit_scale"] = other["logit_scale"] + 1
+    for found, equal in ((searcher.params, True), (other, False)):
+        assert (load._fingerprint(config, found) == searcher.fingerprint) is equal
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,25 @@ def test_a_head_learns_what_is_to_be_seen_and_says_when_nothing_is():
     assert (found.loss[2:] < np.log(COUNTS[2:]) + 0.1).all()
 
 
+def test_padding_of_values_learns_nothing():
+    rng = np.random.default_rng(5)
+    head = train_head(*labelled(rng, 60), *labelled(rng, 60), COUNTS, HeadTraining(steps=40))
+    for a, count in enumerate(COUNTS):
+        assert (np.asarray(head.bias)[a, count:] == 0).all()
+        assert (np.asarray(head.kernel)[:, a, count:] == 0).all()
+        assert (np.asarray(head.bias)[a, :count] != 0).all()
+
+
+def test_the_best_step_on_val_is_kept():
+    """Twelve images can be learnt by heart, which is of no use on others."""
+    rng = np.random.default_rng(6)
+    train, val = labelled(rng, 12), labelled(rng, 300)
+    head = train_head(*train, *val, COUNTS, HeadTraining(steps=400, learning_rate=0.2))
+    scores = head_scores(head, jnp.asarray(val[0]))
+    shown = probabilities(scores, jnp.asarray(ZERO), jnp.ones(4), jnp.asarray(COUNTS))
+    assert quality(np.asarray(shown), val[1]).loss.mean() <= np.log(COUNTS).mean() + 1e-4
+
+
 def test_quality_equals_a_count():
     shown = np.array([[[0.7, 0.3]], [[0.4, 0.6]], [[0.2, 0.8]], [[0.5, 0.5]]], np.float32)
     found = quality(shown, np.array([[0], [0], [1], [-1]]))

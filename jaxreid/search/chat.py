@@ -270,6 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", default="", metavar="DIR", help="folder of what is computed")
     parser.add_argument("--data-dir", default="", metavar="DIR", help="of prepared data")
     options = parser.parse_args(arguments)
+    print("Reading the run and the gallery, which takes longer the first time.", file=sys.stderr)
     try:
         desk = open_from(options)
         session = None

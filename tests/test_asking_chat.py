@@ -180,7 +180,7 @@ def test_a_correction_without_a_value_asks_for_it(desk):
         (("somebody there", "asdf"), "say none, backpack"),
         (("somebody there", "change 1 to red"), "There is no answer to change yet."),
         (("somebody there", "sheet a.jpg"), "say sheet a.png"),
-        (("somebody there", "save /dev/null/a.json"), "Not a directory."),
+        (("somebody there", "save /dev/null/a.json"), "/dev/null: File exists."),
     ],
 )
 def test_what_makes_no_sense_is_answered_and_changes_nothing(desk, lines, words):

@@ -41,9 +41,22 @@ def check(config: ConfigDict, devices: int) -> None:
       devices: number of devices of all processes.
 
     Raises:
-      ValueError: names the field, what was got and what is allowed.
+      ValueError: names the field, what was got and what is allowed; a field that is not there, as
+        in the config of a run of another version.
       FileNotFoundError: a path that is not there.
     """
+    try:
+        _check(config, devices)
+    except (AttributeError, KeyError) as error:
+        field = str(error.args[0]).strip("\"'")
+        raise ValueError(
+            f"the config has no field {field!r}: it is of another version of jaxreid, or not of its "
+            "recipes"
+        ) from error
+
+
+def _check(config: ConfigDict, devices: int) -> None:
+    """`check`, but for fields that are not there."""
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "methods")
     methods = sorted(f[:-3] for f in os.listdir(folder) if f[0] != "_" and f.endswith(".py"))
     _one_of("method", config.method, methods)

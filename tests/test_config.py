@@ -100,6 +100,13 @@ def test_field_that_cannot_be_is_named(change, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_config_of_another_version_is_told():
+    config = laip.get_config().unlock()
+    del config.data.test_name
+    with pytest.raises(ValueError, match="the config has no field 'test_name': it is of another"):
+        check(config, devices=1)
+
+
 @pytest.mark.parametrize("field", ["start", "data.manual_dir"])
 def test_path_that_is_not_there_is_named(field, tmp_path):
     config = laip.get_config("rstpreid")

@@ -50,8 +50,8 @@ def check(config: ConfigDict, devices: int) -> None:
     except (AttributeError, KeyError) as error:
         field = str(error.args[0]).strip("\"'")
         raise ValueError(
-            f"the config has no field {field!r}: it is of another version of jaxreid, or of none of "
-            "its recipes"
+            f"the config has no field {field!r}: it is of another version of jaxreid, or of no "
+            "recipe of it"
         ) from error
 
 

@@ -48,30 +48,42 @@ def ranking_metrics(
       ValueError: shapes disagree, a score is NaN, a query has no relevant image (see
         `missing`), or none has.
     """
-    if similarity.ndim != 2 or similarity.shape != (len(query_ids), len(gallery_ids)):
-        raise ValueError(
-            f"similarity must be [Q, G] = [{len(query_ids)}, {len(gallery_ids)}] for "
-            f"{len(query_ids)} query_ids and {len(gallery_ids)} gallery_ids, "
-            f"got {similarity.shape}"
-        )
+    _check_shape(similarity, query_ids, gallery_ids)
     relevant, without = _relevant(query_ids, gallery_ids, missing)
 
     scored = [q for q, images in enumerate(relevant) if len(images)]
     recall = np.zeros(len(CUTOFFS))
     average_precision = 0.0
     inverse_penalty = 0.0
-    for q, images in enumerate(relevant):
-        # One row at a time: it stays in the cache while its positives are counted.
-        ranks = np.sort(_ranks(np.ascontiguousarray(similarity[q]), images, q))
-        if not len(ranks):
-            continue
-        count = np.arange(1, len(ranks) + 1)
+    for q in scored:
+        ranks = _ranks(similarity, relevant[q], q)
         recall += ranks[0] <= np.array(CUTOFFS)
-        average_precision += (count / ranks).mean()
+        average_precision += _average_precision(ranks)
         inverse_penalty += len(ranks) / ranks[-1]
     scores = dict(zip((f"R{k}" for k in CUTOFFS), recall, strict=True))
     scores |= {"mAP": average_precision, "mINP": inverse_penalty}
     return _percent(scores, len(scored), missing, without)
+
+
+def first_ranks(
+    similarity: np.ndarray,
+    query_ids: np.ndarray,
+    gallery_ids: np.ndarray,
+    *,
+    missing: str = "error",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rank of each query's best relevant image, and its average precision.
+
+    Those of `ranking_metrics`, whose R@k is the share of ranks <= k; args and errors are as there.
+
+    Returns:
+      i32[Q'], from 1, and f64[Q'] in (0, 1], of the queries that have a relevant image.
+    """
+    _check_shape(similarity, query_ids, gallery_ids)
+    relevant, _ = _relevant(query_ids, gallery_ids, missing)
+    ranks = [_ranks(similarity, images, q) for q, images in enumerate(relevant) if len(images)]
+    first = np.array([found[0] for found in ranks], np.int32)
+    return first, np.array([_average_precision(found) for found in ranks])
 
 
 def chance(
@@ -111,8 +123,10 @@ def chance(
     return _percent(scores, len(found), missing, without)
 
 
-def _ranks(row: np.ndarray, images: np.ndarray, query: int) -> np.ndarray:
-    """i64[r] rank of each of `images` in one row of scores, ties by gallery index."""
+def _ranks(similarity: np.ndarray, images: np.ndarray, query: int) -> np.ndarray:
+    """i64[r], ascending: the rank of each of `images` for a query, ties by gallery index."""
+    # One row at a time: it stays in the cache while its positives are counted.
+    row = np.ascontiguousarray(similarity[query])
     if np.isnan(row.min(initial=np.inf)):  # min carries NaN; half the time of isnan().any()
         raise ValueError(
             f"similarity of query {query} is NaN at gallery index {int(np.isnan(row).argmax())}"
@@ -123,7 +137,22 @@ def _ranks(row: np.ndarray, images: np.ndarray, query: int) -> np.ndarray:
         greater = np.count_nonzero(row > score)
         equal_before = np.count_nonzero(row[:image] == score)
         ranks[i] = 1 + greater + equal_before
-    return ranks
+    return np.sort(ranks)
+
+
+def _average_precision(ranks: np.ndarray) -> float:
+    """AP of ascending ranks."""
+    return (np.arange(1, len(ranks) + 1) / ranks).mean()
+
+
+def _check_shape(similarity: np.ndarray, query_ids: np.ndarray, gallery_ids: np.ndarray) -> None:
+    """Refuses scores that are not one for each query and image."""
+    if similarity.ndim != 2 or similarity.shape != (len(query_ids), len(gallery_ids)):
+        raise ValueError(
+            f"similarity must be [Q, G] = [{len(query_ids)}, {len(gallery_ids)}] for "
+            f"{len(query_ids)} query_ids and {len(gallery_ids)} gallery_ids, "
+            f"got {similarity.shape}"
+        )
 
 
 def _relevant(

@@ -4,52 +4,9 @@ Round 0 is what was said first; each of the T rounds after it adds an answer, an
 ranked again.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
-CUTOFFS = (1, 5, 10)
-
-
-def first_ranks(
-    similarity: np.ndarray, query_ids: np.ndarray, gallery_ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rank of each query's best right image, and its average precision.
-
-    Ranks and ties are those of `metrics.ranking_metrics`: the mean of the average precision is its
-    mAP, the share of ranks <= k its R@k.
-
-    Args:
-      similarity: f32[Q, G], higher is better.
-      query_ids: i32[Q], person of each query.
-      gallery_ids: i32[G], person of each gallery image.
-
-    Returns:
-      i32[Q], counted from 1, and f64[Q] in (0, 1].
-
-    Raises:
-      ValueError: shapes disagree, a score is NaN, or a query has no right image; names the query.
-    """
-    query_ids, gallery_ids = np.asarray(query_ids), np.asarray(gallery_ids)
-    if similarity.shape != (len(query_ids), len(gallery_ids)):
-        raise ValueError(
-            f"similarity must be [Q, G] = [{len(query_ids)}, {len(gallery_ids)}] for "
-            f"{len(query_ids)} query_ids and {len(gallery_ids)} gallery_ids, "
-            f"got {similarity.shape}"
-        )
-    first = np.empty(len(query_ids), np.int32)
-    precision = np.empty(len(query_ids))
-    for q, (row, person) in enumerate(zip(similarity, query_ids, strict=True)):
-        if np.isnan(row).any():
-            raise ValueError(f"similarity of query {q} holds NaN")
-        right = np.flatnonzero(gallery_ids == person)
-        if not len(right):
-            raise ValueError(f"query {q} has no image of its person {person} in the gallery")
-        # Counted, not sorted; of equal scores the lower gallery index comes first.
-        ranks = np.sort([1 + (row > row[i]).sum() + (row[:i] == row[i]).sum() for i in right])
-        first[q] = ranks[0]
-        precision[q] = (np.arange(1, len(right) + 1) / ranks).mean()
-    return first, precision
+from jaxreid.metrics import CUTOFFS
 
 
 def round_metrics(
@@ -68,7 +25,7 @@ def round_metrics(
 
     Args:
       ranks: i32[T + 1, Q], row t the rank of the best right image after t answers, from 1.
-      average_precision: f64[T + 1, Q] in (0, 1], for mAP; see `first_ranks`.
+      average_precision: f64[T + 1, Q] in (0, 1], for mAP; see `metrics.first_ranks`.
 
     Returns:
       {"R1", "R5", "R10", "Hits1", "Hits5", "Hits10"} and, if average_precision is given, "mAP":
@@ -121,22 +78,6 @@ def best_rank_integral(ranks: np.ndarray) -> np.ndarray:
         )
     log_best = np.log(np.minimum.accumulate(ranks, axis=0))
     return ((log_best[:-1] + log_best[1:]) / 2).mean(axis=0)
-
-
-def padded_ranks(ranks: Sequence[Sequence[int]]) -> np.ndarray:
-    """Returns i32[T + 1, Q] of queries with unequal rounds: those that end keep their last rank.
-
-    Args:
-      ranks: of each query its ranks, round 0 first; at least one each.
-
-    Raises:
-      ValueError: a query has no rank; names it.
-    """
-    for q, row in enumerate(ranks):
-        if not len(row):
-            raise ValueError(f"query {q} has no rank, at least that of round 0 is needed")
-    longest = max(map(len, ranks), default=0)
-    return np.array([[*row, *[row[-1]] * (longest - len(row))] for row in ranks], np.int32).T
 
 
 def _checked(ranks: np.ndarray) -> np.ndarray:

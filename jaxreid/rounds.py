@@ -6,7 +6,8 @@ import jax
 import numpy as np
 from absl import logging
 
-from jaxreid.round_metrics import first_ranks, round_metrics
+from jaxreid.metrics import first_ranks
+from jaxreid.round_metrics import round_metrics
 
 
 def score_rounds(
@@ -30,13 +31,9 @@ def score_rounds(
     Raises:
       ValueError: a query has no image in the gallery, and missing is "error".
     """
-    scored = np.ones(len(query_ids), bool)
-    if missing == "skip":
-        scored = np.isin(query_ids, gallery_ids)
     ranks, precisions = [], []
     for turn in range(turns):
-        similarity = similarity_after(turn)
-        found = first_ranks(similarity[scored], query_ids[scored], gallery_ids)
+        found = first_ranks(similarity_after(turn), query_ids, gallery_ids, missing=missing)
         ranks.append(found[0])
         precisions.append(found[1])
         if not jax.process_index():

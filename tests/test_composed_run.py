@@ -2,23 +2,11 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 
 from configs import fafa, word4per
 from jaxreid import run
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    """Folder of prepared data."""
-    cache = jax.config.jax_compilation_cache_dir
-    optimised = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield str(tmp_path_factory.mktemp("data"))
-    jax.config.update("jax_disable_most_optimizations", optimised)
-    jax.config.update("jax_compilation_cache_dir", cache)
 
 
 def small(get_config, data_dir):

@@ -3,24 +3,12 @@
 import json
 import shutil
 
-import jax
 import numpy as np
 import pytest
 from copies import write_copy
 
 from configs import diana
 from jaxreid import run
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    """Folder of prepared data."""
-    cache = jax.config.jax_compilation_cache_dir
-    optimised = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield str(tmp_path_factory.mktemp("data"))
-    jax.config.update("jax_disable_most_optimizations", optimised)
-    jax.config.update("jax_compilation_cache_dir", cache)
 
 
 def small(data_dir):

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from jaxreid.metrics import ranking_metrics
-from jaxreid.round_metrics import best_rank_integral, first_ranks, padded_ranks, round_metrics
+from jaxreid.metrics import first_ranks, ranking_metrics
+from jaxreid.round_metrics import best_rank_integral, round_metrics
 
 RANKS = np.array([[10, 3, 1], [5, 4, 2], [7, 1, 1], [2, 1, 1]], np.int32)  # 4 rounds, 3 queries
 
@@ -82,10 +82,11 @@ def test_first_ranks_agree_with_the_scores_of_a_ranking(levels):
         assert got[name] == pytest.approx([want[name]]), name
 
 
-def test_dialogues_that_end_early_stay_where_they_are():
-    padded = padded_ranks([[5, 2, 1], [4], [3, 6]])
-    assert padded.tolist() == [[5, 4, 3], [2, 4, 6], [1, 4, 6]]
-    assert padded.dtype == np.int32
+def test_a_query_without_its_person_can_be_left_out():
+    similarity = np.array([[0.1, 0.9], [0.5, 0.4]], np.float32)
+    ranks, precision = first_ranks(similarity, [8, 4], [4, 5], missing="skip")
+    assert ranks.tolist() == [1]
+    assert precision.tolist() == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -96,10 +97,12 @@ def test_dialogues_that_end_early_stay_where_they_are():
         (lambda: round_metrics(np.ones(3, np.int32)), r"ranks must be \[T \+ 1, Q\]"),
         (lambda: round_metrics(np.ones((2, 0), np.int32)), "at least one query"),
         (lambda: round_metrics(RANKS, np.ones((3, 3))), "average_precision must be"),
-        (lambda: padded_ranks([[1], []]), "query 1 has no rank"),
-        (lambda: first_ranks(np.ones((1, 2)), [3], [4, 4]), "query 0 has no image of its person 3"),
+        (lambda: first_ranks(np.ones((1, 2)), [3], [4, 4]), "none of the 1 queries has its person"),
         (lambda: first_ranks(np.ones((2, 2)), [4], [4, 4]), "similarity must be"),
-        (lambda: first_ranks(np.array([[np.nan, 1]]), [4], [4, 4]), "query 0 holds NaN"),
+        (
+            lambda: first_ranks(np.array([[np.nan, 1]]), [4], [4, 4]),
+            "query 0 is NaN at gallery index 0",
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_refused(call, message):

@@ -26,26 +26,43 @@ class Interaction(nn.Module):
     @nn.compact
     def __call__(self, text_tokens: jax.Array, image_tokens: jax.Array) -> jax.Array:
         """Returns f32[B, L, E] of [B, L, E] and [B, N, E]."""
-        std = start_std(text_tokens.shape[-1], self.depth)
-        inputs, out = nn.initializers.normal(std.inputs), nn.initializers.normal(std.out)
         text = norm("ln_text", LAYER_NORM_EPSILON)(text_tokens)
         image = norm("ln_image", LAYER_NORM_EPSILON)(image_tokens)
-        attention = Attention(self.heads, inputs, dtype=self.dtype, out_init=out, name="attn")
-        hidden, _ = attention(text, image)
-        for i in range(self.depth):
-            block = Block(
-                heads=self.heads,
-                mlp=self.mlp,
-                drop_path=0.0,
-                dropout=0.0,
-                init_std=std,
-                dtype=self.dtype,
-                epsilon=LAYER_NORM_EPSILON,
-                activation=quick_gelu,
-                name=f"blocks_{i}",
-            )
-            hidden = block(hidden, train=False)
+        hidden = read_and_transform(self, text, image)
         return norm("ln_post", LAYER_NORM_EPSILON)(hidden)
+
+
+def read_and_transform(
+    sizes: nn.Module, queries: jax.Array, context: jax.Array, mask: jax.Array | None = None
+) -> jax.Array:
+    """Returns [B, L, E]: queries attend to a context, without residual, then pre-norm blocks.
+
+    To be called in a module, which gets the parameters attn and blocks_0 .. blocks_{depth-1}.
+
+    Args:
+      sizes: that module, with the fields depth, heads, mlp and dtype.
+      queries: [B, L, E].
+      context: [B, N, E].
+      mask: bool[B, N], False on padding of the context; None if there is none.
+    """
+    std = start_std(queries.shape[-1], sizes.depth)
+    inputs, out = nn.initializers.normal(std.inputs), nn.initializers.normal(std.out)
+    attention = Attention(sizes.heads, inputs, dtype=sizes.dtype, out_init=out, name="attn")
+    hidden, _ = attention(queries, context, mask)
+    for i in range(sizes.depth):
+        block = Block(
+            heads=sizes.heads,
+            mlp=sizes.mlp,
+            drop_path=0.0,
+            dropout=0.0,
+            init_std=std,
+            dtype=sizes.dtype,
+            epsilon=LAYER_NORM_EPSILON,
+            activation=quick_gelu,
+            name=f"blocks_{i}",
+        )
+        hidden = block(hidden, train=False)
+    return hidden
 
 
 class WordHead(nn.Module):

@@ -5,10 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
 
-from jaxreid.models.attention import Attention
-from jaxreid.models.clip import LAYER_NORM_EPSILON, quick_gelu
-from jaxreid.models.interaction import start_std
-from jaxreid.models.vit import Block
+from jaxreid.models.interaction import read_and_transform
 
 _QUERY_STD = 0.02  # of the start weights of the queries
 
@@ -38,24 +35,7 @@ class AttributeRefiner(nn.Module):
           mask: bool[B, N or L], False on padding; None if there is none.
         """
         width = tokens.shape[-1]
-        std = start_std(width, self.depth)
-        inputs, out = nn.initializers.normal(std.inputs), nn.initializers.normal(std.out)
-        learned = nn.initializers.normal(_QUERY_STD)
-        queries = self.param("queries", learned, (1, self.attributes, width)).astype(self.dtype)
+        init = nn.initializers.normal(_QUERY_STD)
+        queries = self.param("queries", init, (1, self.attributes, width)).astype(self.dtype)
         queries = jnp.broadcast_to(queries, (len(tokens), self.attributes, width))
-        attention = Attention(self.heads, inputs, dtype=self.dtype, out_init=out, name="attn")
-        hidden, _ = attention(queries, tokens.astype(self.dtype), mask)
-        for i in range(self.depth):
-            block = Block(
-                heads=self.heads,
-                mlp=self.mlp,
-                drop_path=0.0,
-                dropout=0.0,
-                init_std=std,
-                dtype=self.dtype,
-                epsilon=LAYER_NORM_EPSILON,
-                activation=quick_gelu,
-                name=f"blocks_{i}",
-            )
-            hidden = block(hidden, train=False)
-        return hidden
+        return read_and_transform(self, queries, tokens.astype(self.dtype), mask)

@@ -487,7 +487,7 @@ def test_exif_orientation_turns_the_image_upright():
 def test_failed_preparation_leaves_nothing_that_looks_whole(copy, tmp_path, monkeypatch):
     whole = published.examples
 
-    def cut(folder, images):
+    def cut(folder, images, **options):
         for number, example in enumerate(whole(folder, images)):
             if number == 3:
                 raise OSError(28, "No space left on device")
@@ -506,7 +506,7 @@ def test_killed_preparation_leaves_nothing_that_looks_whole(copy, tmp_path):
         "import os, sys\n"
         "from jaxreid.data import dataset, published\n"
         "whole = published.examples\n"
-        "def cut(folder, images):\n"
+        "def cut(folder, images, **options):\n"
         "    for number, example in enumerate(whole(folder, images)):\n"
         "        if number == 3: os.kill(os.getpid(), 9)\n"
         "        yield example\n"
@@ -528,7 +528,7 @@ def test_killed_preparation_leaves_nothing_that_looks_whole(copy, tmp_path):
 def test_two_preparations_at_once_end_in_one(copy, tmp_path, monkeypatch):
     whole = published.examples
 
-    def twice(folder, images):
+    def twice(folder, images, **options):
         monkeypatch.setattr(published, "examples", whole)
         inner.append(_open("cuhk_pedes", "test", tmp_path / "data", copy))
         return whole(folder, images)

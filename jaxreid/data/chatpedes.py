@@ -11,18 +11,16 @@ to the numbers above, so the counts of each split are theirs. There is no val sp
 `PublishedConfig.val_people` holds people out of train. An image has no captions here.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxreid.data import published
 from jaxreid.data.annotations import PersonImage
 from jaxreid.data.chats import read_chats
 from jaxreid.data.json_records import MAX_ID, check_keys, image_file, integer, json_records
-from jaxreid.data.published import Counts, Layout, PublishedConfig
-from jaxreid.data.shards import write_splits
+from jaxreid.data.published import Counts, Layout
+from jaxreid.data.published_builder import PublishedBuilder
 
 _KEYS = ("id", "file_path", "chats")
 
@@ -76,7 +74,7 @@ LAYOUT = Layout(
     dialogues=True,
 )
 
-_CITATION = """
+CITATION = """
 @inproceedings{bai2025chat,
   title={Chat-based Person Retrieval via Dialogue-Refined Cross-Modal Alignment},
   author={Bai, Yang and Ji, Yucheng and Cao, Min and Wang, Jinqiao and Ye, Mang},
@@ -86,33 +84,11 @@ _CITATION = """
 """
 
 
-class Chatpedes(tfds.core.GeneratorBasedBuilder):
+class Chatpedes(PublishedBuilder):
     """ChatPedes from its published folder."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [PublishedConfig(name="default")]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = """Ask the authors of CUHK-PEDES for the images (academic use),
     take train_reid.json and test_reid.json of ChatPedes from where its authors hand them out, and
     put them side by side: manual_dir is the folder ChatPedes with imgs/ and both files, or its
     parent."""
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return published.info(self, __doc__, _CITATION, dialogues=True)
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        folder, splits = published.split_images(
-            LAYOUT, self.builder_config, Path(dl_manager.manual_dir)
-        )
-        return {split: self._generate_examples(folder, splits[split]) for split in splits}
-
-    def _generate_examples(
-        self, folder: Path, images: list[PersonImage]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        return published.examples(folder, images, dialogues=True)
-
-    def _generate_splits(
-        self,
-        dl_manager: tfds.download.DownloadManager,
-        download_config: tfds.download.DownloadConfig,
-    ) -> list[tfds.core.SplitInfo]:
-        return write_splits(self, self._split_generators(dl_manager))

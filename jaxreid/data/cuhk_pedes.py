@@ -9,16 +9,10 @@ Most images have two captions; nine have more. Papers that keep the first two of
 (`caption_limit=2`) test with 6,148 queries instead of 6,156.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import tensorflow_datasets as tfds
 
-from jaxreid.data import published
-from jaxreid.data.annotations import PersonImage
-from jaxreid.data.published import Counts, Layout, PublishedConfig
-from jaxreid.data.shards import write_splits
+from jaxreid.data.published import Counts, Layout
+from jaxreid.data.published_builder import PublishedBuilder
 
 LAYOUT = Layout(
     data_set="cuhk_pedes",
@@ -32,7 +26,7 @@ LAYOUT = Layout(
     },
 )
 
-_CITATION = """
+CITATION = """
 @inproceedings{li2017person,
   title={Person Search with Natural Language Description},
   author={Li, Shuang and Xiao, Tong and Li, Hongsheng and Zhou, Bolei and Yue, Dayu and
@@ -43,31 +37,9 @@ _CITATION = """
 """
 
 
-class CuhkPedes(tfds.core.GeneratorBasedBuilder):
+class CuhkPedes(PublishedBuilder):
     """CUHK-PEDES from its published folder."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [PublishedConfig(name="default")]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = """Ask the authors of CUHK-PEDES for the data (academic use) and
     unpack it: manual_dir is the folder CUHK-PEDES with imgs/ and reid_raw.json, or its parent."""
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return published.info(self, __doc__, _CITATION)
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        folder, splits = published.split_images(
-            LAYOUT, self.builder_config, Path(dl_manager.manual_dir)
-        )
-        return {split: self._generate_examples(folder, splits[split]) for split in splits}
-
-    def _generate_examples(
-        self, folder: Path, images: list[PersonImage]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        return published.examples(folder, images)
-
-    def _generate_splits(
-        self,
-        dl_manager: tfds.download.DownloadManager,
-        download_config: tfds.download.DownloadConfig,
-    ) -> list[tfds.core.SplitInfo]:
-        return write_splits(self, self._split_generators(dl_manager))

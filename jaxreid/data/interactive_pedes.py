@@ -15,13 +15,12 @@ The captions are those that people wrote. The fine-grained description, of which
 answers were made, is checked and not kept.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jaxreid.data import published
 from jaxreid.data.annotations import PersonImage
 from jaxreid.data.dialogues import Dialogue, Round
 from jaxreid.data.json_records import (
@@ -34,9 +33,9 @@ from jaxreid.data.json_records import (
     show,
     string,
 )
-from jaxreid.data.published import Counts, Layout, PublishedConfig
+from jaxreid.data.published import Counts, Layout
+from jaxreid.data.published_builder import PublishedBuilder
 from jaxreid.data.records import AnnotationError
-from jaxreid.data.shards import write_splits
 
 _KEYS = (
     "split", "file_path", "id", "initial_description", "fine-grained_description", "questions",
@@ -148,7 +147,7 @@ LAYOUT = Layout(
     dialogues=True,
 )
 
-_CITATION = """
+CITATION = """
 @misc{lu2025llavareid,
   title={LLaVA-ReID: Selective Multi-image Questioner for Interactive Person Re-Identification},
   author={Lu, Yiding and others},
@@ -157,32 +156,10 @@ _CITATION = """
 """
 
 
-class InteractivePedes(tfds.core.GeneratorBasedBuilder):
+class InteractivePedes(PublishedBuilder):
     """Interactive-PEDES from its published folder."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [PublishedConfig(name="default")]  # noqa: RUF012
     MANUAL_DOWNLOAD_INSTRUCTIONS = """Take the annotations from XLearning-SCU/Interactive-PEDES-v1
     at Hugging Face and ask the authors of the data sets it draws on for the images: manual_dir is
     the folder with the .json file and the images, or its parent."""
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return published.info(self, __doc__, _CITATION, dialogues=True)
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        folder, splits = published.split_images(
-            LAYOUT, self.builder_config, Path(dl_manager.manual_dir)
-        )
-        return {split: self._generate_examples(folder, splits[split]) for split in splits}
-
-    def _generate_examples(
-        self, folder: Path, images: list[PersonImage]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        return published.examples(folder, images, dialogues=True)
-
-    def _generate_splits(
-        self,
-        dl_manager: tfds.download.DownloadManager,
-        download_config: tfds.download.DownloadConfig,
-    ) -> list[tfds.core.SplitInfo]:
-        return write_splits(self, self._split_generators(dl_manager))

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import sys
 
 import pytest
 
@@ -21,6 +22,7 @@ ALLOWED = {
     "checkpoint": set(),
     "devices": set(),
     "files": set(),
+    "weights": set(),
     "streams": {"methods", "models", "losses", "data"},
     "methods": {"streams", "models", "losses", "data"},
     "embed": {"methods", "mesh"},
@@ -41,8 +43,8 @@ ALLOWED = {
         "optim", "parts", "results", "runlog", "saved", "start", "train",
     },
     "search": {
-        "checkpoint", "data", "embed", "files", "mesh", "methods", "parts", "round_metrics",
-        "saved", "sheet",
+        "checkpoint", "data", "embed", "files", "losses", "mesh", "methods", "parts",
+        "round_metrics", "saved", "sheet",
     },
     "main": {"arguments", "config", "loop", "run"},
 }  # fmt: skip
@@ -97,3 +99,14 @@ def test_data_does_not_import_jax():
             names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
             for name in names:
                 assert (name or "").split(".")[0] not in ("jax", "flax", "tensorflow"), path
+
+
+def test_weights_are_read_with_numpy_alone():
+    """Converting needs neither JAX nor PyTorch: what runs is this code and numpy."""
+    allowed = {"numpy", "ml_dtypes", "safetensors", "jaxreid", *sys.stdlib_module_names}
+    for path in (PACKAGE / "weights").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                assert (name or "").split(".")[0] in allowed, f"{path}: {name}"

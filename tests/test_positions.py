@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxreid.models.positions import resize_positions
+from jaxreid.weights.positions import resize_positions
 
 GOLDEN = pathlib.Path(__file__).parent / "goldens" / "positions.npz"
 GRIDS = ("16x16/24x8", "16x16/24x24", "14x14/24x8", "24x8/16x16", "4x3/3x7", "2x2/5x1", "1x1/2x3")

@@ -23,7 +23,7 @@ from configs import sections
 # How the small network differs from that of the start weights: dialogues are longer than captions,
 # tokens are projected as the global feature is, and nothing reads text and image together.
 _SMALL_RULES = dict(
-    fresh=(r"(text_)?refiner/.*", r"logit_scale"),
+    fresh=(r"(text_)?refiner/.*|logit_scale",),  # one pattern: without a refiner it matches, too
     unused=(r"(cross|mlm|itm_head)/.*", r"temperature"),
     renamed=((r"(image|text)_proj/(.*)", r"\1_proj/dense/\2"),),
     longer=(r"text/embeddings/(word|position)_embeddings/embedding",),
@@ -46,7 +46,7 @@ def get_config(variant: str = "") -> ConfigDict:
     elif variant == "captions":
         config = _small()
         config.dialogue.source = "captions"
-        config.diana.update(refiner="none", inference="global", fewest_rounds=0)
+        config.diana.update(refiner="none", inference="global")
     elif variant in _PAPER:
         config = _paper(variant)
     else:
@@ -58,7 +58,9 @@ def get_config(variant: str = "") -> ConfigDict:
 def _dialogue() -> ConfigDict:
     """How dialogues are written out and read."""
     return ConfigDict(dict(
-        source="dialogues",  # | "captions": each a dialogue that ends with its opening
+        # | "both": each opens with a caption of its image | "captions": it ends with that opening
+        source="dialogues",
+        rounds=0,  # that are read of a dialogue, the first ones; 0 = all
         system="",  # what stands before every dialogue
         question="",  # what stands before a question
         answer="",
@@ -97,8 +99,9 @@ def _small() -> ConfigDict:
     config.text.max_tokens = config.model.bert.max_positions = 128
     config.optim.groups = ((r"logit_scale", 1.0, 0.0), *config.optim.groups)
     config.dialogue = _dialogue()
+    config.dialogue.update(source="both", rounds=5)
     config.diana = _losses()
-    config.diana.update(refiner_heads=2, logit_scale=1 / 0.07)
+    config.diana.update(refiner_heads=2, logit_scale=1 / 0.07, fewest_rounds=0)
     return config
 
 

@@ -22,7 +22,7 @@ from jaxreid.data import pipeline
 from jaxreid.data.batches import Records
 from jaxreid.data.composed import open_composed
 from jaxreid.data.dataset import open_split
-from jaxreid.data.dialogues import as_openings
+from jaxreid.data.dialogues import as_openings, with_openings
 from jaxreid.data.queries import (
     KINDS,
     Queries,
@@ -153,7 +153,7 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
 
 def _reads_captions(config: ConfigDict, kinds: set[str]) -> bool:
     """Whether a run reads captions, as such or as other queries."""
-    if "dialogues" in kinds and config.dialogue.source == "captions":
+    if "dialogues" in kinds and config.dialogue.source != "dialogues":
         return True
     return "captions" in kinds or ("triplets" in kinds and not config.data.triplets)
 
@@ -178,15 +178,26 @@ def _open(data: ConfigDict, name: str, data_dir: str, *, composed: bool) -> Spli
 
 
 def _with_dialogues(split: Split, config: ConfigDict) -> Split:
-    """The split with the dialogues that config.dialogue.source names."""
-    if config.dialogue.source == "captions":
+    """The split with the dialogues that config.dialogue names."""
+    source, rounds = config.dialogue.source, config.dialogue.rounds
+    if source == "captions":
         return split._replace(dialogues=as_openings(split.captions))
     if split.dialogues is None:
         raise ValueError(
             f"config.data.name: {split.data_set} has no dialogues; with config.dialogue.source "
             '"captions" its captions are dialogues of no round'
         )
-    return split
+    dialogues = split.dialogues
+    if rounds:
+        dialogues = tuple(tuple(d.first(rounds) for d in told) for told in dialogues)
+    if source == "both":
+        try:
+            dialogues = with_openings(dialogues, split.captions)
+        except ValueError as error:
+            raise ValueError(
+                f"config.dialogue.source both: {split.data_set} {split.split}: {error}"
+            ) from error
+    return split._replace(dialogues=dialogues)
 
 
 def copy_vocabulary(source: str, folder: str) -> None:

@@ -24,7 +24,8 @@ def small(data_dir):
     config.train.update(batch_size=16, epochs=(0.5,), log_every=2, evaluate_every=0.5)
     config.optim.warmup_epochs = 0.1
     config.eval.update(batch_size=16, chunk=16, sheet_queries=2)
-    config.diana.update(attributes=3, refiner_depth=1)
+    config.diana.update(attributes=3, refiner_depth=1, fewest_rounds=1)
+    config.dialogue.update(source="dialogues", rounds=0)
     return config
 
 
@@ -81,6 +82,22 @@ def test_captions_are_dialogues_of_no_round(finished, data_dir, tmp_path):
     assert len(results["rounds"]["R1"]) == 1
     assert results["rounds"]["R1"][0] == pytest.approx(results["final"]["R1"])
     assert "BRI" not in results["rounds"]
+
+
+def test_dialogues_that_open_with_a_caption_are_read_from_round_0(finished, data_dir, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    config = small(data_dir)
+    config.dialogue.update(source="captions")
+    described = run.evaluate(config, str(tmp_path / "run"))
+    config.dialogue.update(source="both", rounds=2)
+    results = run.evaluate(config, str(tmp_path / "run"))
+    assert len(results["rounds"]["R1"]) == 3
+    # Before the first round the caption is all that is said.
+    assert results["rounds"]["R1"][0] == pytest.approx(described["final"]["R1"])
+    assert results["rounds"]["mAP"][0] == pytest.approx(described["final"]["mAP"])
+    assert results["rounds"]["mAP"][2] == pytest.approx(results["final"]["mAP"])
+    with np.load(tmp_path / "run" / "rankings.npz") as found:
+        assert max(text.count("?") for text in found["query_caption"]) == 2
 
 
 def test_a_data_set_without_dialogues_is_refused(data_dir, tmp_path):

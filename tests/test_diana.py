@@ -15,7 +15,7 @@ from tiny import QUICK, recipe
 
 from configs import diana as recipes
 from jaxreid.data.dialogue_text import Wording, dialogue_texts, encode_dialogues
-from jaxreid.data.dialogues import Dialogue, Round, as_openings
+from jaxreid.data.dialogues import Dialogue, Round, as_openings, with_openings
 from jaxreid.data.records import CaptionError
 from jaxreid.data.text import load_tokenizer, train_tokenizer
 from jaxreid.losses.dialogue_alignment import (
@@ -304,6 +304,18 @@ def test_captions_are_dialogues_of_no_round():
     )
 
 
+def test_dialogues_open_with_the_captions_of_their_image_in_turn():
+    asked = Dialogue((Round("Hat?", "No."),))
+    opened = with_openings([[asked, asked, asked], []], [["One.", "Two."], []])
+    assert [d.opening for d in opened[0]] == ["One.", "Two.", "One."]
+    assert all(d.rounds == asked.rounds for d in opened[0])
+    assert opened[1] == ()
+    with pytest.raises(ValueError, match="image 1 has no caption"):
+        with_openings([[], [asked]], [[], []])
+    with pytest.raises(ValueError, match="a dialogue of image 0 has an opening already"):
+        with_openings(opened, [["One."], []])
+
+
 @pytest.mark.parametrize("fewest", [0, 1])
 def test_random_round_retaining_is_uniform_over_the_rounds(fewest):
     turns = jnp.tile(jnp.array([0, 1, 5]), 6000)
@@ -469,7 +481,7 @@ def test_a_wrong_value_is_named_with_those_allowed(field, value, message):
 def test_where_dialogues_come_from_is_checked():
     config = config_of()
     config.dialogue.source = "chats"
-    with pytest.raises(ValueError, match=r"dialogue\.source must be one of dialogues, captions"):
+    with pytest.raises(ValueError, match=r"dialogue\.source must be one of dialogues, both, captions"):
         diana.check(config)
 
 

@@ -124,7 +124,7 @@ def _tokenized(searcher: Searcher, told: Sequence[Dialogue]) -> dict[str, np.nda
     config, tokenize = searcher.parts.config, searcher.parts.method.tokenize
     if not searcher.reads_answers:
         return tokenize([dialogue.opening for dialogue in told])
-    if config.dialogue.source != "captions":  # it was trained on dialogues that begin by asking
+    if config.dialogue.source == "dialogues":  # it was trained on dialogues that begin by asking
         told = [
             Dialogue((Round(FIRST_QUESTION, d.opening), *d.rounds)) if d.opening else d
             for d in told

@@ -16,8 +16,9 @@ from jaxreid.methods import Example, Record
 from jaxreid.streams.captions import read_tokenizer
 from jaxreid.streams.pixels import PixelSettings, pixels, read_pixel_settings
 
-# What is said of people: their dialogues, or their captions as dialogues of no round.
-SOURCES = ("dialogues", "captions")
+# What is said of people: their dialogues, dialogues that open with a caption, or their captions as
+# dialogues of no round.
+SOURCES = ("dialogues", "both", "captions")
 
 
 class DialogueInput(NamedTuple):
@@ -59,8 +60,9 @@ def check_dialogues(config) -> None:
     d = config.dialogue
     if d.source not in SOURCES:
         raise ValueError(f"dialogue.source must be one of {', '.join(SOURCES)}, got {d.source!r}")
-    if d.curve < 0:
-        raise ValueError(f"dialogue.curve must be >= 0, got {d.curve}")
+    for field in ("rounds", "curve"):
+        if d[field] < 0:
+            raise ValueError(f"dialogue.{field} must be >= 0, got {d[field]}")
     if config.text.clean not in STYLES:
         raise ValueError(
             f"text.clean must be one of {', '.join(STYLES)}, got {config.text.clean!r}"

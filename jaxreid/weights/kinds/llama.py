@@ -1,0 +1,15 @@
+"""Llama 3.2 as the hub has it: the file that DiaNA's release starts its text encoder from.
+
+It fills the text encoder alone: a source of `config.start_parts`. "model." stands before all names,
+which the reader takes off; the output layer is the word embedding, and not in the file.
+"""
+
+from jaxreid.weights import dialogue_alignment as parts
+from jaxreid.weights.names import Kind
+
+KIND = Kind(
+    name="llama",
+    title="a Llama of the hub (meta-llama/Llama-3.2-1B)",
+    methods=("diana",),
+    entries=parts.llama(""),
+)

@@ -1,0 +1,15 @@
+"""Swin Transformer V2 as the hub has it: the file that DiaNA's release starts from.
+
+It fills the image encoder alone: a source of `config.start_parts`.
+"""
+
+from jaxreid.weights import dialogue_alignment as parts
+from jaxreid.weights.names import Kind
+
+KIND = Kind(
+    name="swin",
+    title="a Swin-V2 of the hub (microsoft/swinv2-base-patch4-window12-192-22k)",
+    methods=("diana",),
+    entries=parts.swin("swinv2."),
+    unused=(r"classifier\.(weight|bias)", parts.COUNTED),
+)

@@ -1,0 +1,178 @@
+"""Swin-V2 equals transformers', tokens and gradients, and can stand at the release's size.
+
+tests/goldens/swin.npz is made by tools/goldens_swin_llama.py; its names are converted by the table
+of jaxreid.weights.
+"""
+
+import pathlib
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+from tiny import QUICK
+
+from jaxreid.models.swin import Swin, from_windows, relative_offsets, to_windows
+from jaxreid.weights import names
+from jaxreid.weights.convert import Target, to_ours, to_published
+
+GOLDEN = pathlib.Path(__file__).parent / "goldens" / "swin.npz"
+SIZES = ((48, 24), (28, 36))
+FIELDS = {"patch": 4, "width": 16, "depths": (2, 2), "heads": (2, 4), "window": 6, "mlp_ratio": 2}
+FULL = {
+    "patch": 4, "width": 128, "depths": (2, 2, 18, 2), "heads": (4, 8, 16, 32), "window": 12,
+    "mlp_ratio": 4,
+}  # fmt: skip
+
+
+def swin(size, **fields) -> Swin:
+    return Swin(**({"image_size": size, "drop_path": 0.0, "remat": False} | FIELDS | fields))
+
+
+def made(model: Swin):
+    """Shapes of the parameters that a model makes."""
+    images = jax.ShapeDtypeStruct((1, *model.image_size, 3), np.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN) as arrays:
+        return dict(arrays)
+
+
+def tree(golden, kind):
+    """Our parameters, or gradients of them."""
+    state = {k.removeprefix(f"{kind}/"): x for k, x in golden.items() if k.startswith(f"{kind}/")}
+    shapes = {
+        name: leaf.shape
+        for name, leaf in flatten_dict({"swin": made(swin(SIZES[0]))}, sep="/").items()
+    }
+    arrays, report = to_ours(state, names.find("swin_model"), Target(shapes), source="swin.npz")
+    assert not report.unused
+    back, _ = to_published(arrays, names.find("swin_model"))
+    assert back.keys() == state.keys()
+    for name, array in back.items():
+        np.testing.assert_array_equal(array, state[name])
+    return unflatten_dict(arrays, sep="/")["swin"]
+
+
+@pytest.fixture(scope="module")
+def params(golden):
+    return jax.tree.map(jnp.asarray, tree(golden, "weight"))
+
+
+@pytest.fixture(scope="module")
+def result(golden, params):
+    """((scalar, tokens), gradients) of the first size, with blocks computed twice."""
+    model = swin(SIZES[0], remat=True)
+
+    def scalar(params):
+        tokens = model.apply({"params": params}, golden["input/images_0"])
+        return (tokens * golden["input/probe"]).sum(-1).mean(), tokens
+
+    return jax.jit(jax.value_and_grad(scalar, has_aux=True), compiler_options=QUICK)(params)
+
+
+def test_tokens_equal_transformers_where_the_last_grid_is_narrower_than_a_window(golden, result):
+    np.testing.assert_allclose(result[0][1], golden["output/tokens_0"], rtol=0, atol=1e-5)
+
+
+def test_tokens_equal_transformers_where_windows_shrink_and_grids_are_odd(golden, params):
+    model = swin(SIZES[1])
+    run = jax.jit(lambda p, x: model.apply({"params": p}, x), compiler_options=QUICK)
+    tokens = run(params, golden["input/images_1"])
+    np.testing.assert_allclose(tokens, golden["output/tokens_1"], rtol=0, atol=1e-5)
+
+
+def test_gradients_equal_transformers(golden, result):
+    """To 2e-5: transformers in float32 is 5e-5 away from the double precision that it had here."""
+    expected = tree(golden, "gradient")
+    assert jax.tree.structure(result[1]) == jax.tree.structure(expected)
+    for (path, got), want in zip(
+        jax.tree_util.tree_leaves_with_path(result[1]), jax.tree.leaves(expected), strict=True
+    ):
+        scale = max(1.0, np.abs(want).max())
+        np.testing.assert_allclose(
+            got / scale, want / scale, rtol=0, atol=2e-5, err_msg=jax.tree_util.keystr(path)
+        )
+
+
+def test_a_scale_beyond_its_limit_does_not_learn(golden, result):
+    scale = golden["weight/encoder.layers.1.blocks.1.attention.self.logit_scale"].reshape(-1)
+    gradient = result[1]["stage_1"]["blocks_1"]["attn"]["logit_scale"]
+    np.testing.assert_array_equal(scale > np.log(100), [True, False, False, False])
+    np.testing.assert_array_equal(gradient == 0, scale > np.log(100))
+
+
+def test_windows_are_put_back_where_they_were():
+    x = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
+    windows = to_windows(x, 2)
+    assert windows.shape == (2, 6, 4, 3)
+    np.testing.assert_array_equal(windows[1, 3], x[1, 2:4, 2:4].reshape(4, 3))
+    np.testing.assert_array_equal(from_windows(windows, (6, 4)), x)
+
+
+def test_each_pair_of_patches_finds_its_offset():
+    table, index = relative_offsets(4)
+    for a in range(16):
+        for b in range(16):
+            offset = np.array([a // 4 - b // 4, a % 4 - b % 4]) * 8 / 3
+            want = np.sign(offset) * np.log2(1 + np.abs(offset)) / 3
+            np.testing.assert_allclose(table[index[a, b]], want, rtol=1e-6)
+
+
+def test_blocks_after_the_first_are_dropped_in_training(params, golden):
+    images = golden["input/images_0"]
+    one = swin(SIZES[0], depths=(1,), heads=(2,), drop_path=0.9)
+    some = swin(SIZES[0], drop_path=0.9)
+
+    @partial(jax.jit, compiler_options=QUICK)
+    def run(params, images, key):
+        def tokens(model, train):
+            variables = {"params": params}
+            return model.apply(variables, images, train=train, rngs={"dropout": key})
+
+        first = params | {"norm": params["stage_0"]["blocks_0"]["norm1"]}
+        still, moved = (
+            one.apply({"params": first}, images, train=train, rngs={"dropout": key})
+            for train in (False, True)
+        )
+        return still, moved, tokens(some, False), tokens(some, True)
+
+    still, moved, whole, dropped = run(params, images, jax.random.key(0))
+    np.testing.assert_array_equal(still, moved)
+    np.testing.assert_allclose(whole, golden["output/tokens_0"], rtol=0, atol=1e-5)
+    assert np.abs(dropped - whole).max() > 0.1
+
+
+def test_full_size_is_swin_v2_base():
+    """86.9 M parameters; 12 x 6 tokens of 1,024 channels."""
+    model = swin((384, 192), dtype=jnp.bfloat16, **FULL)
+    shapes = made(model)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 86_893_816
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(shapes))
+    images = jax.ShapeDtypeStruct((3, 384, 192, 3), np.float32)
+    tokens = jax.eval_shape(lambda p, x: model.apply({"params": p}, x), shapes, images)
+    assert (tokens.shape, tokens.dtype) == ((3, 72, 1024), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("fields", "images", "message"),
+    [
+        ({}, (24, 48), r"images must be \[B, 48, 24, 3\], got \(1, 24, 48, 3\)"),
+        ({"patch": 5}, (48, 24), r"image_size must be a multiple of patch = 5, got \(48, 24\)"),
+        ({"heads": (2,)}, (48, 24), r"depths and heads must have a number a stage"),
+        (
+            {"depths": (1,) * 5, "heads": (2,) * 5},
+            (48, 24),
+            r"image_size \(48, 24\) is too small for 5 stages and patch = 4",
+        ),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(fields, images, message):
+    model = swin(SIZES[0], **fields)
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *images, 3)))

@@ -1,4 +1,4 @@
-"""Parts of DiaNA's release, as tables of its checkpoint and of its encoders' own files share them."""
+"""Parts of DiaNA's release, as tables of its checkpoint and of its encoders' files share them."""
 
 from jaxreid.weights import blocks
 from jaxreid.weights.layouts import CONV, HEADS_IN, HEADS_OUT, LINEAR, one

@@ -50,12 +50,12 @@ def tree(golden, kind):
         name: leaf.shape
         for name, leaf in flatten_dict({"swin": made(swin(SIZES[0]))}, sep="/").items()
     }
-    arrays, report = to_ours(state, names.find("swin_model"), Target(shapes), source="swin.npz")
+    arrays, report = to_ours(state, names.find("swin"), Target(shapes), source="swin.npz")
     assert not report.unused
-    back, _ = to_published(arrays, names.find("swin_model"))
-    assert back.keys() == state.keys()
-    for name, array in back.items():
-        np.testing.assert_array_equal(array, state[name])
+    back, _ = to_published(arrays, names.find("swin"))
+    assert back.keys() == {f"swinv2.{name}" for name in state}
+    for name, array in state.items():
+        np.testing.assert_array_equal(back[f"swinv2.{name}"], array)
     return unflatten_dict(arrays, sep="/")["swin"]
 
 

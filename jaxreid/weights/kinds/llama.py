@@ -1,7 +1,7 @@
 """Llama 3.2 as the hub has it: the file that DiaNA's release starts its text encoder from.
 
 It fills the text encoder alone: a source of `config.start_parts`. "model." stands before all names,
-which the reader takes off; the output layer is the word embedding, and not in the file.
+which the reader takes off, but where the output layer, here the word embedding, is in the file too.
 """
 
 from jaxreid.weights import dialogue_alignment as parts
@@ -12,4 +12,6 @@ KIND = Kind(
     title="a Llama of the hub (meta-llama/Llama-3.2-1B)",
     methods=("diana",),
     entries=parts.llama(""),
+    also=parts.llama("model."),
+    unused=(r"lm_head\.weight",),
 )

@@ -1,6 +1,7 @@
 """Swin Transformer V2 as the hub has it: the file that DiaNA's release starts from.
 
-It fills the image encoder alone: a source of `config.start_parts`.
+It fills the image encoder alone: a source of `config.start_parts`. transformers' Swinv2Model saves
+the same without "swinv2." in front.
 """
 
 from jaxreid.weights import dialogue_alignment as parts
@@ -11,5 +12,6 @@ KIND = Kind(
     title="a Swin-V2 of the hub (microsoft/swinv2-base-patch4-window12-192-22k)",
     methods=("diana",),
     entries=parts.swin("swinv2."),
+    also=parts.swin(""),
     unused=(r"classifier\.(weight|bias)", parts.COUNTED),
 )

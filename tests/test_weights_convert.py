@@ -293,7 +293,8 @@ def test_a_kind_is_recognised_from_the_keys_of_its_own_table(name):
             keys.add(index.sub("0", key))
     for text in kind.unused:  # an example of each alternative, as these patterns are written
         keys |= {k for k in EXAMPLES if re.fullmatch(re.sub(r"\{[a-z]\w*\}", "0", text), k)}
-    assert recognise(keys).name == name
+    # Kinds may have the same keys, as those of Word4Per's networks for words have.
+    assert [e.published for e in recognise(keys).entries] == [e.published for e in kind.entries]
     assert recognise(["some", "other", "keys"]) is None
 
 

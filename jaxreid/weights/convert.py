@@ -74,11 +74,12 @@ def to_ours(
             f"{listed(unknown)}{'' if hint else _deeper(unknown, known)}"
         )
     there = [link for link in links if all(key in state for key in link.published)]
+    whole = {key for link in there for key in link.published}
     for link in links:
-        has = [key for key in link.published if key in state]
         lacks = [key for key in link.published if key not in state]
-        if has and lacks and wanted & set(link.ours):
-            raise ValueError(f"{source}: has {has[0]} without {lacks[0]}")
+        alone = [key for key in link.published if key in state and key not in whole]
+        if lacks and alone and wanted & set(link.ours):
+            raise ValueError(f"{source}: has {alone[0]} without {lacks[0]}")
     from_file = {name for link in there if not link.layout.derived for name in link.ours}
     fresh = _fresh(kind, wanted, from_file)
     zeros = {name for name in wanted - from_file if _matches(kind.zeros, name)}
@@ -197,7 +198,8 @@ def _placed(
             return value
         method = dict(kind.positions)[name]
         filled.resized.append(Resized(name, old, new, method))
-        return resize_positions(value, old, new, method)
+        rows = value.reshape(1, *value.shape[-2:])  # [N, D] of CLIP as [1, N, D]
+        return resize_positions(rows, old, new, method).reshape(shape)
     value, before = _rows(value, shape)
     filled.rows.append((name, before, shape[0]))
     return value
@@ -212,7 +214,7 @@ def _grids(
     value: np.ndarray, shape: tuple[int, ...], target: Target, name: str, source: str
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Grids of a table of positions in the file, square unless it is ours, and of ours."""
-    count, ours = value.shape[1] - 1, shape[1] - 1
+    count, ours = value.shape[-2] - 1, shape[-2] - 1
     grid = target.grid
     if grid is None or grid[0] * grid[1] != ours:
         raise ValueError(f"{source}: {name} has {ours} places, the grid of patches is {grid}")
@@ -244,7 +246,7 @@ def _fitted(
         if got.shape == expected.shape:
             continue
         same_width = got.ndim == expected.ndim > 0 and got.shape[1:] == expected.shape[1:]
-        if name in dict(kind.positions) and got.ndim == 3 and got.shape[::2] == expected.shape[::2]:
+        if name in dict(kind.positions) and _same_but_places(got.shape, expected.shape):
             continue
         if _matches(kind.rows, name) and same_width:
             if abs(len(got) - len(expected)) <= kind.added:
@@ -259,6 +261,11 @@ def _fitted(
             f"{name}"
         )
     return shapes
+
+
+def _same_but_places(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether two shapes of tables of positions, [1, N, D] or [N, D], differ in N at most."""
+    return len(got) == len(expected) > 1 and (*got[:-2], got[-1]) == (*expected[:-2], expected[-1])
 
 
 def _number(value: np.ndarray, dtype: np.dtype, link: Link, source: str) -> np.ndarray:

@@ -11,6 +11,8 @@ from jaxreid.weights.torch_file import read_head, read_torch
 
 # Under which name a checkpoint holds its state_dict.
 WRAPPERS = ("model", "state_dict", "model_state_dict", "module")
+# Networks that a checkpoint holds beside its "model"; their names begin with this and a dot.
+PARTS = ("img2text",)  # Word4Per
 # What is put before every name where a network was saved inside another.
 PREFIXES = ("module.", "model.")
 _DEEPEST, _MOST = 64, 100_000
@@ -20,7 +22,8 @@ def read(path: str | os.PathLike, wrappers: tuple[str, ...] = WRAPPERS) -> dict[
     """Returns the state_dict of a file by published names, arrays read-only.
 
     The content tells the format: safetensors, torch.save (new and old) or TorchScript. A
-    state_dict inside a checkpoint is found, and a prefix that all names have is taken off.
+    state_dict inside a checkpoint is found, with networks that lie beside it (PARTS), and a prefix
+    that all names have is taken off.
 
     Args:
       path: of the file.
@@ -35,7 +38,7 @@ def read(path: str | os.PathLike, wrappers: tuple[str, ...] = WRAPPERS) -> dict[
     if is_safetensors(read_head(path)):
         return strip_prefixes(read_safetensors(path))
     try:
-        return strip_prefixes(_find(read_torch(path), wrappers))
+        return _find(read_torch(path), wrappers)
     except _NoState as error:
         raise ValueError(f"{path} {error}") from error
 
@@ -55,14 +58,19 @@ class _NoState(Exception):
 
 def _find(value: Any, wrappers: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The state_dict in what a file holds."""
+    parts = {}
     for _ in range(4):
         if type(value) is Script:
-            return _flat(value)
+            return strip_prefixes(_flat(value))
         if type(value) is not dict or not value:
             raise _NoState(f"holds {_described(value)}, not a state_dict")
         inner = next((name for name in wrappers if type(value.get(name)) in (dict, Script)), None)
         if inner is None:
             break
+        for part in PARTS:
+            if type(value.get(part)) is dict:
+                state = strip_prefixes(_find(value[part], ()))
+                parts |= {f"{part}.{name}": array for name, array in state.items()}
         value = value[inner]
     for name, array in value.items():
         if type(name) is not str:
@@ -70,9 +78,9 @@ def _find(value: Any, wrappers: tuple[str, ...]) -> dict[str, np.ndarray]:
         if type(array) is not np.ndarray:
             raise _NoState(
                 f"holds {_described(array)} under {shown(name)!r}: no state_dict, nor a checkpoint "
-                f"that has one under {' or '.join(wrappers)}"
+                f"that has one under {' or '.join(wrappers or ('a name',))}"
             )
-    return value
+    return strip_prefixes(value) | parts
 
 
 def _flat(script: Script) -> dict[str, np.ndarray]:

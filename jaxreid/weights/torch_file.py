@@ -88,9 +88,10 @@ def _read_zip(path: str) -> Any:
     memory = np.memmap(path, np.uint8, "r").view(np.ndarray)
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = _entries(archive.infolist())
-    except _ZIP_ERRORS as error:
+            found = archive.infolist()
+    except (ValueError, *_ZIP_ERRORS) as error:
         raise ValueError(f"is no whole zip archive: {shown(str(error))}") from error
+    entries = _entries(found)
     roots = [name[:-9] for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
         npz = any(name.endswith(".npy") for name in entries)

@@ -1,0 +1,5 @@
+"""Word4Per (Delong-liu-bupt/Composed_Person_Retrieval, old_project, best.pth), words for image."""
+
+from jaxreid.weights import clip_towers
+
+KIND = clip_towers.word4per("word4per_image", "image")

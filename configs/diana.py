@@ -2,10 +2,12 @@
 
 python -m jaxreid.main --config configs/diana.py                          # synthpedes, laptop
 python -m jaxreid.main --config configs/diana.py:chatpedes --config.data.manual_dir /data
+python -m jaxreid.main --config configs/diana.py:released --config.data.manual_dir /data \
+  --config.text.tokenizer /models/Llama-3.2-1B
 
 The tables of the article could not be had; its release trains Swin-V2-B and Llama-3.2-1B for ten
-epochs on ChatPedes after three on 1.5 M captions of MALS, and this is its recipe with ViT-B/16 and
-BERT-base in their place.
+epochs on ChatPedes after three on 1.5 M captions of MALS, which is "released"; "chatpedes" is its
+recipe with ViT-B/16 and BERT-base in their place.
 
 Article and release differ, or are silent, in fields of config.diana:
   field      article    release
@@ -28,10 +30,19 @@ _SMALL_RULES = dict(
     renamed=((r"(image|text)_proj/(.*)", r"\1_proj/dense/\2"),),
     longer=(r"text/embeddings/(word|position)_embeddings/embedding",),
 )
+# Which sections of config.model the encoders have: "vit" | "swin", "bert" | "llama".
+_ENCODERS = dict(image_encoder="vit", text_encoder="bert")
 # The vocabulary of the start weights with the words of dialogues behind it; made by
 # tools/dialogue_vocabulary.py.
 _VOCABULARY = "configs/start/synthpedes-dialogues"
 _PAPER = ("chatpedes", "interactive_pedes")
+# What stands before each dialogue in the release (main/conversation.py, conv_customized).
+_SYSTEM = (
+    "You are an intelligent system designed to retrieve pedestrian images from dialogues. Extract "
+    "key attributes such as clothing, accessories, gender, and distinctive features from the "
+    "conversation. Use the aggregated information from all dialogue turns to perform accurate "
+    "person image retrieval."
+)
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -39,7 +50,8 @@ def get_config(variant: str = "") -> ConfigDict:
 
     Args:
       variant: "" (synthpedes on two CPU cores), "captions" (the plain dual encoder of that size,
-        trained and searched with single sentences), "chatpedes" or "interactive_pedes".
+        trained and searched with single sentences), "chatpedes" or "interactive_pedes", or
+        "released" (ChatPedes, with the encoders and the prompt of the release).
     """
     if variant == "":
         config = _small()
@@ -49,8 +61,10 @@ def get_config(variant: str = "") -> ConfigDict:
         config.diana.update(refiner="none", inference="global")
     elif variant in _PAPER:
         config = _paper(variant)
+    elif variant == "released":
+        config = _released()
     else:
-        known = ("", "captions", *_PAPER)
+        known = ("", "captions", *_PAPER, "released")
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     return config
 
@@ -64,6 +78,8 @@ def _dialogue() -> ConfigDict:
         system="",  # what stands before every dialogue
         question="",  # what stands before a question
         answer="",
+        breaks=(" ", " ", " "),  # behind what stands before the first round, a question, an answer
+        keep="newest",  # | "oldest": the words that stay of more than text.max_tokens
         curve=0,  # rounds of the curve of scores over rounds; 0 = those of the longest dialogue
     ))  # fmt: skip
 
@@ -93,6 +109,7 @@ def _small() -> ConfigDict:
     """Synthpedes at a size for two CPU cores."""
     config = sections.small(sections.START, 1e-3, (8,))
     config.method = "diana"
+    config.model.update(_ENCODERS)
     config.start_rules.update(_SMALL_RULES)
     config.data.variant = "chat"
     config.text.tokenizer = _VOCABULARY
@@ -125,6 +142,7 @@ def _paper(name: str) -> ConfigDict:
     config.text.clean = "none"
     config.model = sections.base_model()
     config.model.embedding = 768
+    config.model.update(_ENCODERS)
     config.model.vit.drop_path = 0.2
     config.model.bert.update(text_depth=12)
     config.train = sections.training(128, (10,))
@@ -141,4 +159,30 @@ def _paper(name: str) -> ConfigDict:
     config.diana = _losses()
     if name == "interactive_pedes":
         config.diana.fewest_rounds = 0
+    return config
+
+
+def _released() -> ConfigDict:
+    """ChatPedes as the release trains on it: train/shell/finetune.sh, train/configs/config.json."""
+    config = _paper("chatpedes")
+    config.text.tokenizer = "meta-llama/Llama-3.2-1B"  # or a folder with its tokenizer.json
+    config.model = ConfigDict(dict(
+        dtype="bfloat16",
+        embedding=768,
+        init_std=0.02,
+        image_encoder="swin",
+        text_encoder="llama",
+        swin=dict(
+            patch=4, width=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32), window=12, mlp_ratio=4,
+            drop_path=0.2, remat=True,
+        ),
+        llama=dict(
+            width=2048, depth=16, heads=32, key_heads=8, mlp=8192, epsilon=1e-5,
+            max_positions=131_072, remat=True,
+            rope=dict(theta=500_000.0, factor=32.0, low=1.0, high=4.0, original=8192),
+        ),
+    ))  # fmt: skip
+    config.dialogue.update(system=_SYSTEM, breaks=("\n\n", "\n", "\n"), keep="oldest")
+    # The mean of the patches, and the last word, which has read all others.
+    config.diana.update(image_pooling="mean", text_pooling="last")
     return config

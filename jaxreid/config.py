@@ -16,6 +16,7 @@ DATA_SETS = (
 UNCAPTIONED_SETS = ("chatpedes",)  # of them those with dialogues alone
 COMPOSED_SETS = ("itcpr", "tgcpr", "syncpr")  # for methods that search by a photo plus words
 DTYPES = ("float32", "bfloat16")
+IMAGE_ENCODERS, TEXT_ENCODERS = ("vit", "swin"), ("bert", "llama")  # sections of config.model
 PERIODS = ("step", "epoch")
 KINDS = ("adamw", "adam")
 RESAMPLERS = ("bicubic", "bilinear")
@@ -63,8 +64,9 @@ def _check(config: ConfigDict, devices: int) -> None:
     _is("seed", config.seed, 0 <= config.seed <= _MAX_SEED, f"in 0..{_MAX_SEED}")
     _check_data(config.data)
     _check_model(config.model)  # first: the others divide by its patch and heads
-    _check_image(config.image, config.model.vit.patch)
-    _check_text(config.text, config.model.bert.max_positions)
+    images, text = encoders(config.model)
+    _check_image(config.image, images, config.model[images].patch)
+    _check_text(config.text, text, config.model[text].max_positions)
     _check_train(config.train, devices)
     people, batch_size = config.data.images_per_person, config.train.batch_size
     _is("data.images_per_person", people, not people or (people > 1 and batch_size % people == 0),
@@ -107,12 +109,24 @@ def _check_data(data: ConfigDict) -> None:
         raise FileNotFoundError(f"config.data.triplets: no such file: {data.triplets}")
 
 
-def _check_image(image: ConfigDict, patch: int) -> None:
+def encoders(model: ConfigDict) -> tuple[str, str]:
+    """Returns the sections of `model` that give the sizes of the image and the text encoder."""
+    if "image_encoder" not in model:  # of methods that have no choice
+        return "vit", "bert"
+    return model.image_encoder, model.text_encoder
+
+
+def _check_image(image: ConfigDict, encoder: str, patch: int) -> None:
     """Rules of the section `image` that concern the network; `read_augmentation` has the others."""
     _one_of("image.resize", image.resize, RESAMPLERS)
     _numbers("image.size", image.size, 2, "height and width")
     whole = all(isinstance(side, int) and side > 0 and side % patch == 0 for side in image.size)
-    _is("image.size", tuple(image.size), whole, f"positive multiples of model.vit.patch {patch}")
+    _is(
+        "image.size",
+        tuple(image.size),
+        whole,
+        f"positive multiples of model.{encoder}.patch {patch}",
+    )
     _is("image.size", tuple(image.size), max(image.size) <= _MAX_SIDE, f"at most {_MAX_SIDE}")
     framed = image.framed
     _is("image.framed", framed, isinstance(framed, tuple | list) and len(framed) in (0, 2)
@@ -132,26 +146,65 @@ def _check_model(model: ConfigDict) -> None:
     _one_of("model.dtype", model.dtype, DTYPES)
     _positive("model", model, "embedding")
     _is("model.init_std", model.init_std, 0 < model.init_std < math.inf, "> 0")
-    _positive("model.vit", model.vit, "patch", "width", "depth", "heads", "mlp")
-    _positive("model.bert", model.bert, "width", "text_depth", "cross_depth", "heads", "mlp")
-    positions = model.bert.max_positions
-    _is("model.bert.max_positions", positions, positions >= 3, ">= 3")  # [CLS], a token, [SEP]
-    for name in ("vit", "bert"):
+    images, text = encoders(model)
+    _one_of("model.image_encoder", images, IMAGE_ENCODERS)
+    _one_of("model.text_encoder", text, TEXT_ENCODERS)
+    sizes = {"vit": ("patch", "width", "depth", "heads", "mlp"),
+             "swin": ("patch", "width", "window", "mlp_ratio"),
+             "bert": ("width", "text_depth", "cross_depth", "heads", "mlp"),
+             "llama": ("width", "depth", "heads", "key_heads", "mlp")}  # fmt: skip
+    for name in (images, text):
+        _positive(f"model.{name}", model[name], *sizes[name])
+    for name in {images, text} & {"vit", "bert"}:
         part = model[name]
         _is(f"model.{name}.width", part.width, part.width % part.heads == 0,
             f"a multiple of model.{name}.heads {part.heads}")  # fmt: skip
         _share(f"model.{name}.dropout", part.dropout)
-    _share("model.vit.drop_path", model.vit.drop_path)
+    _share(f"model.{images}.drop_path", model[images].drop_path)
+    if images == "swin":
+        _check_swin(model.swin)
+    if text == "llama":
+        _check_llama(model.llama)
+    positions = model[text].max_positions
+    _is(f"model.{text}.max_positions", positions, positions >= 3, ">= 3")  # [CLS], a token, [SEP]
 
 
-def _check_text(text: ConfigDict, positions: int) -> None:
+def _check_swin(swin: ConfigDict) -> None:
+    """Rules of the section `model.swin` besides those of all encoders."""
+    for name in ("depths", "heads"):
+        _numbers(f"model.swin.{name}", swin[name], None, "one a stage")
+        whole = all(isinstance(number, int) and number >= 1 for number in swin[name])
+        _is(f"model.swin.{name}", tuple(swin[name]), whole, "whole numbers >= 1")
+    _is("model.swin.heads", tuple(swin.heads), len(swin.heads) == len(swin.depths),
+        f"as many as model.swin.depths {tuple(swin.depths)}")  # fmt: skip
+    widths = [swin.width * 2**i for i in range(len(swin.heads))]
+    _is("model.swin.heads", tuple(swin.heads),
+        all(width % heads == 0 for width, heads in zip(widths, swin.heads, strict=True)),
+        f"divisors of the widths of the stages {tuple(widths)}")  # fmt: skip
+
+
+def _check_llama(llama: ConfigDict) -> None:
+    """Rules of the section `model.llama` besides those of all encoders."""
+    _is("model.llama.width", llama.width, llama.width % (2 * llama.heads) == 0,
+        f"a multiple of twice model.llama.heads {llama.heads}")  # fmt: skip
+    _is("model.llama.key_heads", llama.key_heads, llama.heads % llama.key_heads == 0,
+        f"a divisor of model.llama.heads {llama.heads}")  # fmt: skip
+    _is("model.llama.epsilon", llama.epsilon, 0 < llama.epsilon < 1, "in (0, 1)")
+    rope = llama.rope
+    for name in ("theta", "factor", "low", "original"):
+        _is(f"model.llama.rope.{name}", rope[name], 0 < rope[name] < math.inf, "> 0")
+    _is("model.llama.rope.high", rope.high, rope.low < rope.high < math.inf,
+        f"above model.llama.rope.low {rope.low}")  # fmt: skip
+
+
+def _check_text(text: ConfigDict, encoder: str, positions: int) -> None:
     """Rules of the section `text`."""
     _one_of("text.clean", text.clean, CLEANERS)
     _one_of("text.tagger", text.tagger, TAGGERS)
     _positive("text", text, "vocabulary", "max_words")
     for name in ("max_tokens", "max_phrase_tokens"):
         _is(f"text.{name}", text[name], 3 <= text[name] <= positions,
-            f"in 3..{positions} (model.bert.max_positions)")  # fmt: skip
+            f"in 3..{positions} (model.{encoder}.max_positions)")  # fmt: skip
     most = text.max_phrase_tokens - 2
     _is("text.min_words", text.min_words, 1 <= text.min_words <= most,
         f"in 1..{most}, the words that fit text.max_phrase_tokens")  # fmt: skip

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
 from tiny import QUICK, recipe
 
 from configs import diana as recipes
@@ -30,6 +31,8 @@ from jaxreid.models.dialogue_alignment import DialogueAlignment
 from jaxreid.models.projection import unit
 from jaxreid.models.refiner import AttributeRefiner
 from jaxreid.streams.dialogues import random_turn, retained
+from jaxreid.weights.convert import Target, to_ours, to_published
+from jaxreid.weights.names import find
 
 GOLDEN = pathlib.Path(__file__).parent / "goldens" / "diana.npz"
 HEADS, DEPTH, ATTRIBUTES, WIDTH = 4, 2, 5, 32
@@ -54,6 +57,17 @@ class Given(nn.Module):
         return x
 
 
+MODEL = DialogueAlignment(
+    vit=Given(),
+    text=Given(),
+    embedding=WIDTH,
+    mean_image=True,
+    last_token=True,
+    refiner=AttributeRefiner(ATTRIBUTES, DEPTH, HEADS, 4 * WIDTH),
+    text_refiner=None,
+)
+
+
 @pytest.fixture(scope="module")
 def golden():
     with np.load(GOLDEN) as arrays:
@@ -61,52 +75,23 @@ def golden():
 
 
 def tree(golden, kind="weight") -> dict:
-    """Our parameters from torch's names."""
-
-    def dense(name):
-        return {
-            "kernel": golden[f"{kind}/{name}.weight"].T,
-            "bias": golden[f"{kind}/{name}.bias"],
-        }
-
-    def norm(name):
-        return {"scale": golden[f"{kind}/{name}.weight"], "bias": golden[f"{kind}/{name}.bias"]}
-
-    def attention(name):
-        kernel = golden[f"{kind}/{name}.in_proj_weight"].reshape(3, HEADS, -1, WIDTH)
-        bias = golden[f"{kind}/{name}.in_proj_bias"].reshape(3, HEADS, -1)
-        found = {
-            part: {"kernel": kernel[i].transpose(2, 0, 1), "bias": bias[i]}
-            for i, part in enumerate(("query", "key", "value"))
-        }
-        out = dense(f"{name}.out_proj")
-        return found | {"out": {**out, "kernel": out["kernel"].reshape(HEADS, -1, WIDTH)}}
-
-    refiner = {"queries": golden[f"{kind}/queries"], "attn": attention("attn")}
-    for i in range(DEPTH):
-        block = f"blocks.{i}"
-        refiner[f"blocks_{i}"] = {
-            "norm1": norm(f"{block}.norm1"),
-            "attn": attention(f"{block}.attn"),
-            "norm2": norm(f"{block}.norm2"),
-            "mlp": {"fc1": dense(f"{block}.fc1"), "fc2": dense(f"{block}.fc2")},
-        }
-    projections = {name: dense(name) for name in ("image_proj", "text_proj")}
-    return {"refiner": refiner, **projections}
+    """Our parameters from the names of the release."""
+    shapes = jax.eval_shape(
+        MODEL.init, jax.random.key(0), golden["input/images"], golden["input/dialogues"],
+        golden["input/mask"],
+    )["params"]  # fmt: skip
+    shapes = {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
+    state = {k.removeprefix(f"{kind}/"): x for k, x in golden.items() if k.startswith(f"{kind}/")}
+    arrays, report = to_ours(state, find("diana"), Target(shapes), source="diana.npz")
+    assert not report.unused
+    assert to_published(arrays, find("diana"))[0].keys() == state.keys()
+    return unflatten_dict(arrays, sep="/")
 
 
 @pytest.fixture(scope="module")
 def result(golden):
     """((sum, outputs), gradients of the parameters)."""
-    model = DialogueAlignment(
-        vit=Given(),
-        text=Given(),
-        embedding=WIDTH,
-        mean_image=True,
-        last_token=True,
-        refiner=AttributeRefiner(ATTRIBUTES, DEPTH, HEADS, 4 * WIDTH),
-        text_refiner=None,
-    )
+    model = MODEL
     person_id = golden["input/person_id"]
 
     def loss(params):
@@ -227,16 +212,17 @@ def encoded(tokenizer):
     return encode_dialogues(tokenizer, DIALOGUES, PLAIN, 64)
 
 
-def read(tokenizer, encoded, turn, length=64):
+def read(tokenizer, encoded, turn, length=64, keep="newest"):
     """Text of the retained tokens of each dialogue, with its special tokens."""
-    rows = retained(
+    rows, mask = retained(
         jnp.asarray(encoded["tokens"]), jnp.asarray(encoded["rounds"]), jnp.asarray(turn),
-        length=length, cls_id=tokenizer.cls_id, end_id=tokenizer.sep_id,
+        length=length, cls_id=tokenizer.cls_id, end_id=tokenizer.sep_id, keep=keep,
     )  # fmt: skip
-    assert rows.shape == (len(encoded["tokens"]), length)
+    assert rows.shape == mask.shape == (len(encoded["tokens"]), length)
     texts = []
-    for row in np.asarray(rows):
-        kept = row[row != 0]
+    for row, seen in zip(np.asarray(rows), np.asarray(mask), strict=True):
+        kept = row[seen]
+        assert 0 not in kept
         np.testing.assert_array_equal(row[len(kept) :], 0)  # padding comes last
         assert (kept[0], kept[-1]) == (tokenizer.cls_id, tokenizer.sep_id)
         texts.append(tokenizer.backend.decode(kept[1:-1].tolist()))
@@ -256,6 +242,10 @@ def test_of_a_long_dialogue_the_newest_words_are_read(tokenizer, encoded):
     assert texts[3] == "answer 3 question 4 answer 4"
     for text, all_of_it in zip(texts, whole, strict=True):
         assert all_of_it.endswith(text)
+    for text, all_of_it in zip(
+        read(tokenizer, encoded, [2, 1, 0, 4], length=8, keep="oldest"), whole, strict=True
+    ):
+        assert all_of_it.startswith(text)
 
 
 def test_what_is_cut_is_said(tokenizer, caplog):
@@ -268,6 +258,9 @@ def test_what_is_cut_is_said(tokenizer, caplog):
     )
     assert f"{count} of 4 dialogues are longer than 8 tokens (the longest: 20)" in caplog.text
     assert "the oldest are left out, at most up to round 3" in caplog.text
+    with caplog.at_level("WARNING", logger="absl"):
+        encode_dialogues(tokenizer, DIALOGUES, PLAIN._replace(keep="oldest"), 10)
+    assert "the newest are left out, at the earliest from round 1" in caplog.text
 
 
 def test_roles_and_a_system_sentence_are_written_out(tokenizer):
@@ -478,10 +471,35 @@ def test_a_wrong_value_is_named_with_those_allowed(field, value, message):
         diana.check(config_of(**{field: value}))
 
 
-def test_where_dialogues_come_from_is_checked():
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("source", "chats", r"dialogue\.source must be one of dialogues, both, captions"),
+        ("keep", "all", r"dialogue\.keep must be one of newest, oldest, got 'all'"),
+        ("breaks", (" ", "", " "), r"dialogue\.breaks must be three texts of white space"),
+        ("breaks", (" ", " "), r"dialogue\.breaks must be three texts of white space"),
+    ],
+)
+def test_how_dialogues_are_read_is_checked(field, value, message):
     config = config_of()
-    config.dialogue.source = "chats"
-    with pytest.raises(ValueError, match=r"dialogue\.source must be one of dialogues, both, captions"):
+    config.dialogue[field] = value
+    with pytest.raises(ValueError, match=message):
+        diana.check(config)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name", "message"),
+    [
+        ("image_encoder", "swin", 'diana.image_pooling must be "mean" with an encoder that has no'),
+        ("text_encoder", "llama", 'diana.text_pooling must be "last" with an encoder that reads'),
+    ],
+)
+def test_an_encoder_without_a_first_token_that_has_read_all_is_pooled_otherwise(
+    encoder, name, message
+):
+    config = config_of()
+    config.model[encoder] = name
+    with pytest.raises(ValueError, match=message):
         diana.check(config)
 
 

@@ -3,7 +3,7 @@
     python tools/goldens_diana.py --out tests/goldens
 
 Needs torch beside the package; the tests need neither, only the file. Two runs write equal bytes
-for equal versions. Parameters have the names of torch's own modules. File:
+for equal versions. Parameters have the names of the release's checkpoint. File:
 
   diana.npz   tokens of images and of dialogues, projected and refined to attributes by one refiner
               (nn.MultiheadAttention and pre-norm blocks with QuickGELU), and ITC and SDM on the
@@ -115,9 +115,25 @@ def diana(rng: np.random.Generator) -> Arrays:
         **{f"output/{name}": array(loss) for name, loss in losses.items()},
     }
     for name, parameter in model.named_parameters():
-        arrays[f"weight/{name}"] = array(parameter)
-        arrays[f"gradient/{name}"] = array(parameter.grad)
+        arrays[f"weight/{release_name(name)}"] = array(parameter)
+        arrays[f"gradient/{release_name(name)}"] = array(parameter.grad)
     return arrays
+
+
+def release_name(name: str) -> str:
+    """Name in the release's checkpoint of a parameter."""
+    for ours, theirs in (
+        ("image_proj", "vision_projection"),
+        ("text_proj", "text_projection"),
+        ("queries", "refiner.attr_query_token"),
+        ("blocks.", "refiner.transformer.resblocks."),
+        (".norm1", ".ln_1"),
+        (".norm2", ".ln_2"),
+        (".fc1", ".mlp.c_fc"),
+        (".fc2", ".mlp.c_proj"),
+    ):
+        name = name.replace(ours, theirs)
+    return f"refiner.cross_{name}" if name.startswith("attn.") else name
 
 
 if __name__ == "__main__":

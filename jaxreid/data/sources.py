@@ -140,7 +140,8 @@ class Dialogues(Captions):
     def __init__(self, split: Split, texts: Mapping[str, np.ndarray], turn: int):
         """Args: texts, of `encode_dialogues`; turn, >= 0, a shorter dialogue is read whole."""
         rounds = texts["rounds"]
-        filled = int(((rounds >= 0) & (rounds <= turn)).sum(axis=1).max(initial=1))
+        read = (rounds != -1) & (rounds <= turn) & (rounds >= -2 - turn)  # in this round or earlier
+        filled = int((read * np.arange(1, rounds.shape[1] + 1)).max(initial=1))
         width = max(1, -(-filled // _COLUMNS)) * _COLUMNS
         cut = {name: texts[name][:, :width] for name in ("tokens", "rounds")}
         super().__init__(split, {**texts, **cut}, "dialogues")

@@ -17,13 +17,10 @@ from jaxreid.losses.dialogue_alignment import (
 )
 from jaxreid.losses.masked_language import corrupt, random_tokens
 from jaxreid.methods import Features, Method, cosine
-from jaxreid.models.bert import TextEncoder
-from jaxreid.models.dialogue_alignment import DialogueAlignment
 from jaxreid.models.projection import unit
-from jaxreid.models.refiner import AttributeRefiner
-from jaxreid.models.vit import ViT
+from jaxreid.streams.dialogue_network import make_dialogue_network
 from jaxreid.streams.dialogues import check_dialogues, dialogue_input, random_turn, retained
-from jaxreid.streams.network import DTYPES, image_fields, normaliser, text_fields
+from jaxreid.streams.network import normaliser
 
 QUERIES = TRAINING = "dialogues"
 RANKED_BY = ("inference",)
@@ -47,6 +44,14 @@ def check(config) -> None:
     for field, values in allowed.items():
         if c[field] not in values:
             raise ValueError(f"diana.{field} must be one of {', '.join(values)}, got {c[field]!r}")
+    for encoder, lacks, field, needed in (
+        (config.model.image_encoder == "swin", "has no [CLS]", "image_pooling", "mean"),
+        (config.model.text_encoder == "llama", "reads from left to right", "text_pooling", "last"),
+    ):
+        if encoder and c[field] != needed:
+            raise ValueError(
+                f'diana.{field} must be "{needed}" with an encoder that {lacks}, got {c[field]!r}'
+            )
     if c.refiner == "none" and c.inference != "global":
         raise ValueError(
             f'diana.inference must be "global" where diana.refiner is "none", got {c.inference!r}'
@@ -83,17 +88,18 @@ def make(config) -> Method:
     check(config)
     c = config.diana
     dialogues = dialogue_input(config)
-    model = _make_network(config, dialogues.vocabulary)
+    model = make_dialogue_network(config, dialogues.vocabulary)
     normalised = normaliser(config)
     length, largest = config.text.max_tokens, jnp.log(c.logit_scale_limit)
     refined = c.refiner != "none"
 
     def read(query, turn):
-        """i32[B, L] of the rounds that may be read, L no longer than what is there."""
+        """Tokens and mask [B, L] of the rounds that may be read, L no longer than what is there."""
         room = min(length, query["tokens"].shape[1] + 2)
         return retained(
             query["tokens"], query["rounds"], turn,
             length=room, cls_id=dialogues.cls_id, end_id=dialogues.end_id,
+            keep=config.dialogue.keep,
         )  # fmt: skip
 
     def run(params, name, *inputs, rng=None):
@@ -116,12 +122,11 @@ def make(config) -> Method:
         turn = batch["turn"]
         if c.retain:
             turn = random_turn(turn_rng, turn, c.fewest_rounds)
-        tokens = read(batch, turn)
-        present = tokens != 0
+        tokens, present = read(batch, turn)
         special = (tokens == dialogues.cls_id) | (tokens == dialogues.end_id)
         masked = random_tokens(mask_rng, present & ~special, c.mask_rate)
         tokens = corrupt(
-            word_rng, tokens, masked, mask_id=dialogues.mask_id, vocabulary=dialogues.vocabulary
+            word_rng, tokens, masked, mask_id=dialogues.mask_id, vocabulary=dialogues.words
         )
         image, image_attributes = run(
             params, "encode_image", normalised(batch["image"]), rng=image_rng
@@ -160,8 +165,7 @@ def make(config) -> Method:
         return score if c.inference == "attribute" else score + cosine(queries, images)
 
     def encode_query(params, query):
-        tokens = read(query, query["turn"])
-        return features(*run(params, "encode_text", tokens, tokens != 0))
+        return features(*run(params, "encode_text", *read(query, query["turn"])))
 
     single = c.inference == "global" or c.reduction == "mean"
     return Method(
@@ -174,28 +178,4 @@ def make(config) -> Method:
         ),
         encode_query=encode_query,
         similarity=cosine if single else by_attributes,
-    )
-
-
-def _make_network(config, vocabulary: int) -> DialogueAlignment:
-    """The network of the sections `image`, `model` and `diana` of a config."""
-    c, m = config.diana, config.model
-
-    def refiner() -> AttributeRefiner:
-        return AttributeRefiner(
-            attributes=c.attributes,
-            depth=c.refiner_depth,
-            heads=c.refiner_heads,
-            mlp=4 * m.embedding,
-            dtype=DTYPES[m.dtype],
-        )
-
-    return DialogueAlignment(
-        vit=ViT(**image_fields(config)),
-        text=TextEncoder(**text_fields(config, vocabulary)),
-        embedding=m.embedding,
-        mean_image=c.image_pooling == "mean",
-        last_token=c.text_pooling == "last",
-        refiner=None if c.refiner == "none" else refiner(),
-        text_refiner=refiner() if c.refiner == "separate" else None,
     )

@@ -10,7 +10,7 @@ from jaxreid.weights.convert import Target, to_ours
 from jaxreid.weights.names import find
 
 
-def published(arrays: dict, prefix: str) -> dict[str, np.ndarray]:
+def under(arrays: dict, prefix: str) -> dict[str, np.ndarray]:
     """The arrays of a parity file whose names begin with a prefix, without it."""
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 

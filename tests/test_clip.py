@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from converted import converted, shapes, under
 from tiny import QUICK, random_values, recipe
 
 from configs import clip as recipes
@@ -16,7 +17,6 @@ from jaxreid.models.clip import Clip, ImageTower, TextTower, end_position
 
 GOLDEN = pathlib.Path(__file__).parent / "goldens" / "clip.npz"
 SIZES = {"mlp": 64, "embedding": 24, "dropout": 0.0, "init_std": 0.02}
-HEADS = {"vision_model": (32, 4), "text_model": (16, 4)}
 
 
 def tiny_clip(end_id: int, image_size=(48, 32)) -> Clip:
@@ -31,61 +31,9 @@ def tiny_clip(end_id: int, image_size=(48, 32)) -> Clip:
 
 def tree(golden, kind: str) -> dict:
     """Our parameters from transformers' names; `kind` is 'weight' or 'gradient'."""
-
-    def get(name):
-        return golden[f"clip/{kind}/{name}"]
-
-    def norm(name):
-        return {"scale": get(f"{name}.weight"), "bias": get(f"{name}.bias")}
-
-    def dense(name):
-        return {"kernel": get(f"{name}.weight").T, "bias": get(f"{name}.bias")}
-
-    def blocks(tower):
-        width, heads = HEADS[tower]
-        found = {}
-        for i in range(2):
-            layer = f"{tower}.encoder.layers.{i}"
-            attention = {
-                ours: {
-                    "kernel": get(f"{layer}.self_attn.{theirs}_proj.weight").T.reshape(
-                        width, heads, -1
-                    ),
-                    "bias": get(f"{layer}.self_attn.{theirs}_proj.bias").reshape(heads, -1),
-                }
-                for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v"))
-            }
-            out = dense(f"{layer}.self_attn.out_proj")
-            attention["out"] = {**out, "kernel": out["kernel"].reshape(heads, -1, width)}
-            found[f"blocks_{i}"] = {
-                "norm1": norm(f"{layer}.layer_norm1"),
-                "attn": attention,
-                "norm2": norm(f"{layer}.layer_norm2"),
-                "mlp": {"fc1": dense(f"{layer}.mlp.fc1"), "fc2": dense(f"{layer}.mlp.fc2")},
-            }
-        return found
-
-    vision, text = "vision_model.embeddings", "text_model.embeddings"
-    return {
-        "vit": {
-            "class_embedding": get(f"{vision}.class_embedding"),
-            "positional_embedding": get(f"{vision}.position_embedding.weight"),
-            "patch_embed": {
-                "kernel": get(f"{vision}.patch_embedding.weight").transpose(2, 3, 1, 0)
-            },
-            "ln_pre": norm("vision_model.pre_layrnorm"),
-            **blocks("vision_model"),
-            "ln_post": norm("vision_model.post_layernorm"),
-            "proj": {"kernel": get("visual_projection.weight").T},
-        },
-        "text": {
-            "token_embedding": {"embedding": get(f"{text}.token_embedding.weight")},
-            "positional_embedding": get(f"{text}.position_embedding.weight"),
-            **blocks("text_model"),
-            "ln_final": norm("text_model.final_layer_norm"),
-            "proj": {"kernel": get("text_projection.weight").T},
-        },
-    }
+    images, tokens = golden["clip/input/images"], golden["clip/input/tokens"]
+    network = shapes(tiny_clip(0), images, tokens)
+    return converted(under(golden, f"clip/{kind}/"), "clip_hf", network, (6, 4))
 
 
 @pytest.fixture(scope="module")

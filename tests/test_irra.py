@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from converted import converted, shapes, under
 from tiny import QUICK, random_values, recipe
 
 from configs import irra as recipes
@@ -33,39 +34,12 @@ def golden():
 
 def tree(golden) -> dict:
     """Our parameters from the release's names."""
-
-    def norm(name):
-        return {"scale": golden[f"weight/{name}.weight"], "bias": golden[f"weight/{name}.bias"]}
-
-    def dense(name):
-        return {"kernel": golden[f"weight/{name}.weight"].T, "bias": golden[f"weight/{name}.bias"]}
-
-    def attention(name):
-        kernel = golden[f"weight/{name}.in_proj_weight"].reshape(3, HEADS, -1, WIDTH)
-        bias = golden[f"weight/{name}.in_proj_bias"].reshape(3, HEADS, -1)
-        found = {
-            part: {"kernel": kernel[i].transpose(2, 0, 1), "bias": bias[i]}
-            for i, part in enumerate(("query", "key", "value"))
-        }
-        out = dense(f"{name}.out_proj")
-        return found | {"out": {**out, "kernel": out["kernel"].reshape(HEADS, -1, WIDTH)}}
-
-    cross = {
-        "ln_text": norm("ln_pre_t"),
-        "ln_image": norm("ln_pre_i"),
-        "attn": attention("cross_attn"),
-        "ln_post": norm("ln_post"),
+    cross, head = Interaction(depth=DEPTH, heads=HEADS, mlp=4 * WIDTH), WordHead(VOCABULARY, DEPTH)
+    network = {
+        "cross": shapes(cross, golden["text"], golden["image"]),
+        "mlm_head": shapes(head, golden["text"]),
     }
-    for i in range(DEPTH):
-        block = f"cross_modal_transformer.resblocks.{i}"
-        cross[f"blocks_{i}"] = {
-            "norm1": norm(f"{block}.ln_1"),
-            "attn": attention(f"{block}.attn"),
-            "norm2": norm(f"{block}.ln_2"),
-            "mlp": {"fc1": dense(f"{block}.mlp.c_fc"), "fc2": dense(f"{block}.mlp.c_proj")},
-        }
-    head = {"dense": dense("mlm_head.dense"), "ln": norm("mlm_head.ln"), "fc": dense("mlm_head.fc")}
-    return {"cross": cross, "mlm_head": head}
+    return converted(under(golden, "weight/"), "irra", network)
 
 
 @pytest.fixture(scope="module")

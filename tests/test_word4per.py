@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_clip import tree as clip_tree
+from converted import converted, shapes, under
 from tiny import QUICK, random_values, recipe
 
 from configs import word4per as recipes
@@ -31,6 +31,7 @@ from jaxreid.streams.pseudo_word import Prompt, prompt_feature, prompted, read_p
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 ENCODERS, INVERSION = 0, 1  # stages of the recipe
+RELEASED = ("layers.0.0", "layers.1.0", "fc_out")  # the release's names of linear layers
 LOSSES = ("inversion_text", "inversion_image", "inversion_text_both", "inversion_image_both")
 
 
@@ -49,15 +50,15 @@ def released():
     return load("word4per_release.npz")
 
 
-def net_tree(arrays, prefix: str, names: tuple[str, ...]) -> dict:
+def net_tree(arrays, prefix: str, names: tuple[str, ...] = RELEASED) -> dict:
     """Parameters of a TINet from PyTorch's names of its three linear layers."""
-    return {
-        ours: {
-            "kernel": arrays[f"{prefix}{theirs}.weight"].T,
-            "bias": arrays[f"{prefix}{theirs}.bias"],
-        }
-        for ours, theirs in zip(("fc1", "fc2", "out"), names, strict=True)
+    state = {
+        f"img2text.{theirs}.{part}": arrays[f"{prefix}{name}.{part}"]
+        for theirs, name in zip(RELEASED, names, strict=True)
+        for part in ("weight", "bias")
     }
+    network = {"inversion": {"text": shapes(TINet(20, 16, 0.1), jnp.zeros((1, 24)))}}
+    return converted(state, "word4per", network)["inversion"]["text"]
 
 
 def gradients_equal(got, want):
@@ -100,7 +101,9 @@ def params(golden, make_config):
     """The parity file's; IRRA's heads are random."""
     found = random_values(jax.eval_shape(word4per.make(make_config()).init, jax.random.key(0)), 0)
     nets = {aim: net_tree(golden, f"{aim}/weight/", ("0", "3", "6")) for aim in word4per.AIMS}
-    whole = {**found, **clip_tree(golden, "weight"), "inversion": nets}
+    towers = {name: found[name] for name in ("vit", "text")}
+    state = under(golden, "clip/weight/")
+    whole = {**found, **converted(state, "clip_hf", towers, (4, 2)), "inversion": nets}
     assert jax.tree.map(np.shape, whole) == jax.tree.map(np.shape, found)
     return jax.tree.map(jnp.asarray, whole)
 
@@ -209,49 +212,6 @@ def test_prompts_are_the_tokens_of_whole_sentences(golden, make_config):
 # Parity with the release
 
 
-def released_params(released) -> dict:
-    """Our text encoder and inversion network from the release's names."""
-
-    def get(name):
-        return released[f"weight/{name}"]
-
-    def norm(name):
-        return {"scale": get(f"{name}.weight"), "bias": get(f"{name}.bias")}
-
-    def dense(name):
-        return {"kernel": get(f"{name}.weight").T, "bias": get(f"{name}.bias")}
-
-    def block(name):
-        kernel = get(f"{name}.attn.in_proj_weight").reshape(3, 4, -1, 16)
-        bias = get(f"{name}.attn.in_proj_bias").reshape(3, 4, -1)
-        attention = {
-            part: {"kernel": kernel[i].transpose(2, 0, 1), "bias": bias[i]}
-            for i, part in enumerate(("query", "key", "value"))
-        }
-        out = dense(f"{name}.attn.out_proj")
-        attention["out"] = {**out, "kernel": out["kernel"].reshape(4, -1, 16)}
-        return {
-            "norm1": norm(f"{name}.ln_1"),
-            "attn": attention,
-            "norm2": norm(f"{name}.ln_2"),
-            "mlp": {"fc1": dense(f"{name}.mlp.c_fc"), "fc2": dense(f"{name}.mlp.c_proj")},
-        }
-
-    text = {
-        "token_embedding": {"embedding": get("token_embedding.weight")},
-        "positional_embedding": get("positional_embedding"),
-        "blocks_0": block("transformer.resblocks.0"),
-        "blocks_1": block("transformer.resblocks.1"),
-        "ln_final": norm("ln_final"),
-        "proj": {"kernel": get("text_projection")},
-    }
-    return jax.tree.map(jnp.asarray, {"vit": {}, "text": text, "net": released_net(released)})
-
-
-def released_net(released, kind: str = "weight") -> dict:
-    return net_tree(released, f"{kind}/net.", ("layers.0.0", "layers.1.0", "fc_out"))
-
-
 @pytest.fixture(scope="module")
 def released_step(released):
     """((sum of losses, results), gradient of the inversion network) on the release's numbers."""
@@ -282,9 +242,11 @@ def released_step(released):
         results = {"words": words, "prompt": meaning, "text": text, "composed": composed}
         return sum(losses.values()), results | losses
 
-    params = released_params(released)
+    weights = under(released, "weight/")
+    state = {f"base_model.{k}": v for k, v in weights.items() if not k.startswith("net.")}
+    params = converted(state, "word4per", {"text": shapes(text, released["input/tokens"])})
     compiled = jax.jit(jax.value_and_grad(run, has_aux=True), compiler_options=QUICK)
-    return compiled(params["net"], params)
+    return compiled(net_tree(released, "weight/net."), {"vit": {}, **params})
 
 
 def released_prompt(released, *ids) -> tuple[int, ...]:
@@ -306,7 +268,7 @@ def test_losses_equal_the_release(released, released_step):
 
 
 def test_gradients_equal_the_release(released, released_step):
-    gradients_equal(released_step[1], released_net(released, "gradient"))
+    gradients_equal(released_step[1], net_tree(released, "gradient/net."))
 
 
 def test_tokens_of_the_release_have_the_published_ids(released):

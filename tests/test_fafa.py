@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from fafa_names import FafaNames
+from fafa_names import fafa_tree
 
 from configs import fafa as recipes
 from jaxreid.data.text import train_tokenizer
@@ -35,6 +35,7 @@ from jaxreid.streams.query_former import (
     embed_pair,
     freeze_image,
     image_tokens,
+    init_query_former,
     read_image,
     read_pair,
 )
@@ -66,6 +67,12 @@ def network(width: int = 32, image_width: int = 24, hidden: int = 20) -> QueryFo
     )
 
 
+def shapes_of(model: QueryFormer) -> dict:
+    """Shapes of its parameters."""
+    init = partial(init_query_former, model, max_tokens=17, temperature=1.0)
+    return jax.eval_shape(init, jax.random.key(0))
+
+
 # Parity with PyTorch
 
 
@@ -77,14 +84,8 @@ def golden():
 
 def tree(golden, kind):
     """Parameters or gradients; those of the frozen image encoder have no gradient."""
-    names = FafaNames(golden, kind, heads=4)
-    params = {
-        "qformer": names.qformer("Qformer.bert.", 3),
-        "temperature": names.get("temp"),
-        **names.heads_and_predictor(),
-    }
-    vit = names.image_encoder(2, 2) if kind == "weight" else {"norm": names.norm("ln_vision")}
-    return params | {"vit": vit}
+    wanted = ".*" if kind == "weight" else "vit/norm/.*|(?!vit/).*"
+    return fafa_tree(golden, kind, shapes_of(network()), wanted)
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +154,11 @@ def test_losses_and_features_equal_the_release():
     with np.load(GOLDENS / "fafa_release.npz") as arrays:
         golden = dict(arrays)
     inputs = {k.removeprefix("input/"): v for k, v in golden.items() if k.startswith("input/")}
-    params = jax.tree.map(jnp.asarray, FafaNames(golden, "weight", heads=4).heads_and_predictor())
     model = network(hidden=512)
+    wanted = ("weight/vision_proj", "weight/text_proj", "weight/mlm_predictor")
+    names = {key: x for key, x in golden.items() if key.startswith(wanted)}
+    heads = fafa_tree(names, "weight", shapes_of(model), "(image_proj|text_proj|predictor)/.*")
+    params = jax.tree.map(jnp.asarray, heads)
 
     @partial(jax.jit, compiler_options=tiny.QUICK)
     def run(fusion, target):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
-from fafa_names import FafaNames
+from fafa_names import fafa_tree
 
 from jaxreid.models.bert import image_keys
 from jaxreid.models.qformer import QFormer
@@ -32,8 +32,14 @@ def golden():
 
 
 @pytest.fixture(scope="module")
-def params(golden):
-    return jax.tree.map(jnp.asarray, FafaNames(golden, "weight", heads=4).qformer("bert.", 3))
+def params(golden, inputs):
+    made = jax.eval_shape(MODEL.init, jax.random.key(0), *inputs)["params"]
+    names = {
+        key.replace("/bert.", "/Qformer.bert."): x
+        for key, x in golden.items()
+        if key.startswith(("weight/bert.", "weight/query_tokens"))
+    }
+    return jax.tree.map(jnp.asarray, fafa_tree(names, "weight", {"qformer": made})["qformer"])
 
 
 @pytest.fixture(scope="module")

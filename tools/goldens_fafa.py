@@ -107,11 +107,9 @@ def fafa(rng: np.random.Generator) -> Arrays:
     model.temp = nn.Parameter(torch.tensor(TEMPERATURE))
     for layer in model.vision.encoder.layers:  # EVA-CLIP-g has no bias of keys
         layer.self_attn.qkv.bias.data[IMAGE_WIDTH : 2 * IMAGE_WIDTH] = 0
-    trained = {}
     for name, parameter in model.named_parameters():
         frozen = name.startswith("vision.") and "post_layernorm" not in name
         parameter.requires_grad_(not frozen)
-        trained[name] = not frozen
 
     tokens = torch.from_numpy(rng.integers(2, VOCABULARY, size=(PAIRS, LENGTH)))
     mask = torch.arange(LENGTH)[None] < torch.tensor([17, 12, 4, 9, 16, 5, 3, 8])[:, None]
@@ -167,9 +165,15 @@ def fafa(rng: np.random.Generator) -> Arrays:
         "output/mfr": array(mfr),
     }
     for name, parameter in model.named_parameters():
-        arrays[f"weight/{release_name(name)}"] = array(parameter)
-        if trained[name]:
-            arrays[f"gradient/{release_name(name)}"] = array(parameter.grad)
+        name, values = release_name(name), array(parameter)
+        if name.endswith("attn.qkv.bias"):  # of queries, keys (0) and values
+            query, _, value = np.split(values, 3)
+            arrays[f"weight/{name.replace('qkv.bias', 'q_bias')}"] = query
+            arrays[f"weight/{name.replace('qkv.bias', 'v_bias')}"] = value
+            continue
+        arrays[f"weight/{name}"] = values
+        if parameter.requires_grad:
+            arrays[f"gradient/{name}"] = array(parameter.grad)
     return arrays
 
 

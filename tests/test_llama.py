@@ -48,7 +48,7 @@ def tree(golden, kind):
     """Our parameters, or gradients of them."""
     state = {k.removeprefix(f"{kind}/"): x for k, x in golden.items() if k.startswith(f"{kind}/")}
     shapes = {
-        name: leaf.shape for name, leaf in flatten_dict({"llama": made(llama())}, sep="/").items()
+        name: leaf.shape for name, leaf in flatten_dict({"text": made(llama())}, sep="/").items()
     }
     arrays, report = to_ours(state, names.find("llama"), Target(shapes), source="llama.npz")
     assert not report.unused
@@ -56,7 +56,7 @@ def tree(golden, kind):
     assert back.keys() == state.keys()
     for name, array in back.items():
         np.testing.assert_array_equal(array, state[name])
-    return unflatten_dict(arrays, sep="/")["llama"]
+    return unflatten_dict(arrays, sep="/")["text"]
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def tree(golden, kind):
     state = {k.removeprefix(f"{kind}/"): x for k, x in golden.items() if k.startswith(f"{kind}/")}
     shapes = {
         name: leaf.shape
-        for name, leaf in flatten_dict({"swin": made(swin(SIZES[0]))}, sep="/").items()
+        for name, leaf in flatten_dict({"vit": made(swin(SIZES[0]))}, sep="/").items()
     }
     arrays, report = to_ours(state, names.find("swin"), Target(shapes), source="swin.npz")
     assert not report.unused
@@ -56,7 +56,7 @@ def tree(golden, kind):
     assert back.keys() == {f"swinv2.{name}" for name in state}
     for name, array in state.items():
         np.testing.assert_array_equal(back[f"swinv2.{name}"], array)
-    return unflatten_dict(arrays, sep="/")["swin"]
+    return unflatten_dict(arrays, sep="/")["vit"]
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ class DialogueAlignment(nn.Module):
 
     The encoders are fields: an image encoder maps images f32[B, h, w, 3] to tokens [B, N, D], a
     dialogue encoder maps tokens i32[B, L] and mask bool[B, L] to [B, L, D], both take `train`.
-    Parameters: vit, text (or the names that the encoders were given), image_proj, text_proj (each
-    kernel [D, E], bias [E]; of the global feature and of all tokens alike), and refiner and
-    text_refiner where they are given.
+    Parameters: vit and text of the encoders, whatever they are, image_proj, text_proj (each kernel
+    [D, E], bias [E]; of the global feature and of all tokens alike), and refiner and text_refiner
+    where they are given.
     """
 
     vit: nn.Module

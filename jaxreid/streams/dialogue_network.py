@@ -46,21 +46,21 @@ def make_dialogue_network(config, vocabulary: int) -> DialogueAlignment:
 
 
 def _swin(config) -> nn.Module:
-    """Swin-V2, whose parameters are "swin" and not "vit"."""
+    """Swin-V2 of the section model.swin."""
     m = config.model
     fields = m.swin.to_dict()
     fields |= {name: tuple(fields[name]) for name in ("depths", "heads")}
     return Swin(
         image_size=tuple(config.image.size), init_std=m.init_std, dtype=DTYPES[m.dtype],
-        **fields, name="swin",
+        **fields,
     )  # fmt: skip
 
 
 def _llama(config, vocabulary: int) -> nn.Module:
-    """Llama, whose parameters are "llama" and not "text"."""
+    """Llama of the section model.llama."""
     m = config.model
     fields = m.llama.to_dict()
     return Llama(
         vocabulary=vocabulary, init_std=m.init_std, dtype=DTYPES[m.dtype],
-        **fields | {"rope": Rope(**fields["rope"])}, name="llama",
+        **fields | {"rope": Rope(**fields["rope"])},
     )  # fmt: skip

@@ -11,15 +11,15 @@ COUNTED = r".*attention\.self\.relative_(coords_table|position_index)"
 
 
 def swin(published: str) -> tuple[Entry, ...]:
-    """Returns transformers' Swinv2Model below a prefix and ours below "swin/"."""
-    stage, our_stage = f"{published}encoder.layers.{{stage}}", "swin/stage_{stage}"
+    """Returns transformers' Swinv2Model below a prefix and ours below "vit/"."""
+    stage, our_stage = f"{published}encoder.layers.{{stage}}", "vit/stage_{stage}"
     block, ours = f"{stage}.blocks.{{block}}", f"{our_stage}/blocks_{{block}}"
     attention, patches = f"{block}.attention.self", f"{published}embeddings.patch_embeddings"
     places = f"{attention}.continuous_position_bias_mlp"
     return (
-        Entry(f"{patches}.projection.weight", "swin/patch_embed/kernel", CONV),
-        Entry(f"{patches}.projection.bias", "swin/patch_embed/bias"),
-        *blocks.norm(f"{published}embeddings.norm", "swin/patch_norm"),
+        Entry(f"{patches}.projection.weight", "vit/patch_embed/kernel", CONV),
+        Entry(f"{patches}.projection.bias", "vit/patch_embed/bias"),
+        *blocks.norm(f"{published}embeddings.norm", "vit/patch_norm"),
         *blocks.heads_in(f"{attention}.query", f"{ours}/attn/query"),
         Entry(f"{attention}.key.weight", f"{ours}/attn/key/kernel", HEADS_IN),
         *blocks.heads_in(f"{attention}.value", f"{ours}/attn/value"),
@@ -33,16 +33,16 @@ def swin(published: str) -> tuple[Entry, ...]:
         *blocks.linear(f"{block}.output.dense", f"{ours}/mlp/fc2"),
         Entry(f"{stage}.downsample.reduction.weight", f"{our_stage}/merge/kernel", LINEAR),
         *blocks.norm(f"{stage}.downsample.norm", f"{our_stage}/merge_norm"),
-        *blocks.norm(f"{published}layernorm", "swin/norm"),
+        *blocks.norm(f"{published}layernorm", "vit/norm"),
     )
 
 
 def llama(published: str) -> tuple[Entry, ...]:
-    """Returns transformers' LlamaModel below a prefix and ours below "llama/"."""
-    layer, ours = f"{published}layers.{{layer}}", "llama/layer_{layer}"
+    """Returns transformers' LlamaModel below a prefix and ours below "text/"."""
+    layer, ours = f"{published}layers.{{layer}}", "text/layer_{layer}"
     attention = f"{layer}.self_attn"
     return (
-        Entry(f"{published}embed_tokens.weight", "llama/word_embeddings/embedding"),
+        Entry(f"{published}embed_tokens.weight", "text/word_embeddings/embedding"),
         Entry(f"{layer}.input_layernorm.weight", f"{ours}/norm1/scale"),
         Entry(f"{attention}.q_proj.weight", f"{ours}/query/kernel", HEADS_IN),
         Entry(f"{attention}.k_proj.weight", f"{ours}/key/kernel", HEADS_IN),
@@ -52,7 +52,7 @@ def llama(published: str) -> tuple[Entry, ...]:
         Entry(f"{layer}.mlp.gate_proj.weight", f"{ours}/gate/kernel", LINEAR),
         Entry(f"{layer}.mlp.up_proj.weight", f"{ours}/up/kernel", LINEAR),
         Entry(f"{layer}.mlp.down_proj.weight", f"{ours}/down/kernel", LINEAR),
-        Entry(f"{published}norm.weight", "llama/norm/scale"),
+        Entry(f"{published}norm.weight", "text/norm/scale"),
     )
 
 

@@ -9,6 +9,7 @@ sentence), 128 + n (stopped by signal n).
 """
 
 import os
+import shlex
 import signal
 import sys
 
@@ -53,7 +54,8 @@ def main(argv: list[str]) -> int:
         jax.distributed.initialize(FLAGS.coordinator, FLAGS.processes, FLAGS.process)
     workdir = FLAGS.workdir or os.path.join("runs", default_name())
     try:
-        (run.train if FLAGS.mode == "train" else run.evaluate)(FLAGS.config, workdir)
+        command = shlex.join(["python", "-m", "jaxreid.main", *sys.argv[1:]])
+        (run.train if FLAGS.mode == "train" else run.evaluate)(FLAGS.config, workdir, command)
     except Interrupted as stop:
         _say(f"{stop}; the same command goes on from there")
         return 128 + stop.signum

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from absl import logging
@@ -14,27 +14,32 @@ from ml_collections import ConfigDict
 
 from jaxreid import optim, results
 from jaxreid.checkpoint import Checkpoints
-from jaxreid.config import check
+from jaxreid.config import RANDOM, check, check_needed
 from jaxreid.data import pipeline
 from jaxreid.devices import peak_flops
 from jaxreid.evaluate import Evaluation, Items, Settings
 from jaxreid.evaluate import evaluate as rank_and_score
+from jaxreid.export import write_model
 from jaxreid.loop import Plan, Stage, run_loop
 from jaxreid.mesh import put_batch, replicated
 from jaxreid.methods import Method
 from jaxreid.parts import Parts, assemble, method_module
+from jaxreid.published import MEMORY, fill, is_published, named_shapes, open_sources, put, tell
 from jaxreid.runlog import RunLog, clock
 from jaxreid.saved import check_network, enter, has_checkpoint, read_saved, with_training_of
 from jaxreid.start import load_start, read_rules
 from jaxreid.train import init_on_mesh, init_state, jit_train_step, restart_optimizer
 
+MODEL = "model"  # folder, in that of a run, of what `jaxreid.load` reads
 
-def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
+
+def train(config: ConfigDict, workdir: str, command: str = "") -> dict[str, Any]:
     """Trains, or goes on with a run that was stopped; then evaluates the best checkpoint on test.
 
     Args:
       config: a recipe.
       workdir: folder of the run; made if it is missing.
+      command: that was given, for results.json and the card of the model.
 
     Returns:
       The contents of results.json; nothing if train.stop_after leaves stages to be trained.
@@ -44,6 +49,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """
     started = time.monotonic()
     check(config, jax.device_count())
+    check_needed(config)
+    if is_published(config.start):
+        open_sources(config)  # a wrong file is told before data is read
     _check_val(config.data)
     begun = enter(config, workdir)
     vocabulary = os.path.join(workdir, "tokenizer")
@@ -64,7 +72,6 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     _check_ranked(parts, "val", config.eval.top_k if config.eval.rerank_val else 0)
     _check_ranked(parts, "test", config.eval.top_k)
     plan, optimisers = _plan(config, method, mesh)
-    start = _start(config)
     checkpoints = _checkpoints(config, workdir)
     step = checkpoints.latest() or 0
     if step:
@@ -75,7 +82,9 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
         state, position = checkpoints.restore(step, _on_mesh(shapes, mesh))
         logging.info("going on from step %d of %d", step, plan.stages[-1].end)
     else:
-        state, position = init_on_mesh(method, optimisers[0], mesh, config.seed, start), None
+        start = _start(config, method)
+        state, position = init_on_mesh(method, optimisers[0], mesh, config.seed, start.params), None
+        state = state.replace(memory=start.memory(state.memory))
     count = sum(x.size for x in jax.tree.leaves(state.params))
     logging.info("%s: %.2f M parameters, %d steps", config.method, count / 1e6, plan.stages[-1].end)
 
@@ -99,10 +108,13 @@ def train(config: ConfigDict, workdir: str) -> dict[str, Any]:
     best = checkpoints.best()
     params = checkpoints.restore_params(best, state.params)
     checkpoints.close()
-    return _finish(parts, params, workdir, "results", {"train": seconds}, best)
+    said = {"command": command} if command else {}
+    out = _finish(parts, params, workdir, "results", {"train": seconds}, best, said)
+    write_model(os.path.join(workdir, MODEL), parts, params, best, out)
+    return out
 
 
-def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
+def evaluate(config: ConfigDict, workdir: str, command: str = "") -> dict[str, Any]:
     """Evaluates the best checkpoint of a run on the test split of the data set of `config`.
 
     On another data set than the run's the files are named results-DATA_SET.json and so on: no
@@ -118,7 +130,8 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     """
     parts, params, best = restore(config, workdir)
     _check_ranked(parts, "test", config.eval.top_k)
-    return _finish(parts, params, workdir, results_of(config, workdir), {}, best)
+    said = {"command": command} if command else {}
+    return _finish(parts, params, workdir, results_of(config, workdir), {}, best, said)
 
 
 def results_of(config: ConfigDict, workdir: str) -> str:
@@ -232,13 +245,31 @@ def _plan(config: ConfigDict, method: Method, mesh: Mesh) -> tuple[Plan, list]:
     return plan, optimisers
 
 
-def _start(config: ConfigDict) -> Callable[[Any], Any] | None:
-    """What puts start weights in; None is a random start."""
+class _Start(NamedTuple):
+    """What puts start weights in."""
+
+    params: Callable[[Any], Any] | None = None
+    memory: Callable[[Any], Any] = lambda memory: memory
+
+
+def _start(config: ConfigDict, method: Method) -> _Start:
+    """Reads what `config.start` names, before anything is allocated."""
     rules = read_rules(config)
-    if config.start:
-        return partial(load_start, config.start, rules=rules)
-    logging.info("no start weights: all parameters start from random")
-    return None
+    if config.start in ("", RANDOM):
+        logging.info("no start weights: all parameters start from random")
+        return _Start()
+    if not is_published(config.start):
+        return _Start(partial(load_start, config.start, rules=rules))
+    key = jax.random.key(config.seed)
+    params = jax.eval_shape(method.init, key)
+    shapes = named_shapes(params, jax.eval_shape(method.init_memory, key, params))
+    patch = config.model.vit.patch
+    grid = (config.image.size[0] // patch, config.image.size[1] // patch)
+    filled = fill(open_sources(config), shapes, grid, rules.fresh, rules.unused)
+    tell(filled)
+    return _Start(
+        partial(put, arrays=filled.arrays), partial(put, arrays=filled.arrays, prefix=MEMORY)
+    )
 
 
 def _check_val(data: ConfigDict) -> None:
@@ -322,13 +353,13 @@ def _on_mesh(shapes: Any, mesh: Mesh) -> Any:
 
 
 def _finish(
-    parts: Parts, params: Any, workdir: str, name: str, seconds: dict, step: int
+    parts: Parts, params: Any, workdir: str, name: str, seconds: dict, step: int, said: dict
 ) -> dict[str, Any]:
-    """Ranks the test split and writes the results of a run."""
+    """Ranks the test split and writes the results of a run, with what else is to be said."""
     split = parts.split("test")
     logging.info("evaluating step %d on %s test", step, split.data_set)
     ranked = _ranked(parts, params, "test", parts.config.eval.top_k, rounds=True)
-    out = results.collect(ranked, split, parts.config, seconds, step)
+    out = results.collect(ranked, split, parts.config, seconds, step) | said
     if jax.process_index() == 0:
         shown = results.Shown(split, parts.queries("test"), parts.config.eval.sheet_queries)
         results.write(workdir, name, out, ranked, shown)

@@ -36,6 +36,11 @@ def run_config(workdir: str) -> ConfigDict:
       FileNotFoundError: there is no run.
       ValueError: its config cannot be read.
     """
+    return as_config(read_saved(workdir))
+
+
+def as_config(saved: dict[str, Any]) -> ConfigDict:
+    """Returns a saved config as recipes have it, but for its start weights."""
 
     def tuples(value):
         """A field as recipes have it: JSON makes lists of tuples."""
@@ -43,7 +48,7 @@ def run_config(workdir: str) -> ConfigDict:
             return {key: tuples(inner) for key, inner in value.items()}
         return tuple(map(tuples, value)) if isinstance(value, list) else value
 
-    config = ConfigDict(tuples(read_saved(workdir)))
+    config = ConfigDict(tuples(saved))
     config.start = ""  # the weights are the run's
     return config
 

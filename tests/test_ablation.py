@@ -90,6 +90,7 @@ def test_a_row_through_the_shared_first_stage_equals_the_row_alone(ablation, tmp
     monkeypatch.setattr(parts, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
     monkeypatch.setattr(run, "_validate", lambda parts, params: {"R1": 1.0})
     monkeypatch.setattr(run, "_finish", lambda parts, params, *rest: params)
+    monkeypatch.setattr(run, "write_model", lambda *arguments: None)
     cache = jax.config.jax_compilation_cache_dir
     first, shared, alone = tmp_path / "first", tmp_path / "shared", tmp_path / "alone"
     try:

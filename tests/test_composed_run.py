@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from saved_model import check_saved_model
 
 from configs import fafa, word4per
 from jaxreid import run
@@ -42,6 +43,7 @@ def test_a_run_ranks_both_outfits_and_their_twins_for_photos_plus_words(recipe, 
     assert set(asked.tolist()) <= set(gallery.tolist())
     assert any("twins" in file for file in files)
     assert 100 * (gallery[first] == asked).mean() == pytest.approx(results["final"]["R1"])
+    check_saved_model(config, tmp_path / "run")
     if recipe is fafa:
         return
     config.word4per.query = "image"

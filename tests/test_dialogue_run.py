@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from copies import write_copy
+from saved_model import check_saved_model
 
 from configs import diana
 from jaxreid import run
@@ -59,6 +60,10 @@ def test_a_gallery_is_scored_after_every_round(finished):
     assert 0 < rounds["BRI"] < np.log(len(gallery))
     assert (folder / "rounds.png").stat().st_size > 5000
     assert all("?" in text for text in said)
+
+
+def test_the_saved_model_ranks_as_the_run(finished, data_dir):
+    check_saved_model(small(data_dir), finished[0])
 
 
 def test_a_run_is_evaluated_by_its_parts_and_as_far_as_asked(finished, data_dir):

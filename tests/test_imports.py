@@ -34,13 +34,24 @@ ALLOWED = {
     "results": {"curve", "data", "evaluate", "files", "sheet"},
     "runlog": {"files"},
     "train": {"methods", "mesh"},
-    "start": {"files", "optim"},
+    "start": {"files", "optim", "weights"},
+    "published": {"config", "optim", "weights"},
     "loop": {"train", "checkpoint", "data", "mesh", "runlog"},
     "parts": {"config", "data", "mesh", "methods"},
     "saved": {"checkpoint", "files"},
+    "card": {"data"},
+    "given": {"data"},
+    "model": {
+        "config", "data", "embed", "evaluate", "given", "mesh", "methods", "optim", "parts",
+        "rerank", "saved", "weights",
+    },
+    "export": {
+        "card", "checkpoint", "data", "files", "mesh", "model", "optim", "parts", "saved",
+        "weights",
+    },
     "run": {
-        "checkpoint", "config", "data", "devices", "evaluate", "files", "loop", "mesh", "methods",
-        "optim", "parts", "results", "runlog", "saved", "start", "train",
+        "checkpoint", "config", "data", "devices", "evaluate", "export", "files", "loop", "mesh",
+        "methods", "optim", "parts", "results", "runlog", "saved", "start", "train",
     },
     "search": {
         "checkpoint", "data", "embed", "files", "losses", "mesh", "methods", "parts",

@@ -146,7 +146,7 @@ def ends():
         from jaxreid.loop import Interrupted, NotFinite
 
         def fails(error):
-            def train(config, workdir):
+            def train(config, workdir, command):
                 raise error
             return train
 
@@ -155,18 +155,18 @@ def ends():
                 error.add_note(note)
             return error
 
-        def logs(config, workdir):
+        def logs(config, workdir, command):
             import absl.logging
             logging.getLogger("jax._src.xla_bridge").info("Unable to initialize backend 'tpu'")
             logging.getLogger("jax._src.xla_bridge").warning("An accelerator may be present")
             exec(compile("log('step 1')", run.__file__, "exec"), {"log": absl.logging.info})
 
-        def echo(config, workdir):
-            sys.stderr.write(f"{config.train.epochs} {config.image.size} {workdir}")
+        def echo(config, workdir, command):
+            sys.stderr.write(f"{config.train.epochs} {config.image.size} {workdir} {command}")
 
         cases = {
             "echo": echo,  # first: flags of tuples are read once a process
-            "done": lambda config, workdir: {},
+            "done": lambda config, workdir, command: {},
             "logs": logs,
             "not finite": fails(NotFinite("loss or gradient not finite in 3 batches")),
             "terminated": fails(Interrupted(15, 7)),
@@ -216,7 +216,9 @@ def test_exit_codes(ends):
 
 
 def test_tuples_are_given_at_once_or_one_by_one(ends):
-    assert ends["echo"][1] == "(2, 2, 3) (96, 64) runs/albef-rstpreid"
+    said, command = ends["echo"][1].split(" python -m jaxreid.main ")
+    assert said == "(2, 2, 3) (96, 64) runs/albef-rstpreid"
+    assert "--config.image.size=64" in command
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,7 @@ def test_ctrl_c_before_the_first_step_ends_in_one_line():
     script = """
         import sys, types
 
-        def train(config, workdir):
+        def train(config, workdir, command):
             raise KeyboardInterrupt
 
         # Stand-ins for what takes seconds to import.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from copies import records, write_annotations, write_copy
 from reads import recorded_reads, unread
+from saved_model import check_saved_model
 
 from configs import albef
 from jaxreid import parts, run
@@ -104,10 +105,15 @@ def test_run_leaves_all_its_files(finished):
     _, folder, _ = finished
     assert {path.name for path in folder.iterdir()} == {
         "config.json", "metrics.jsonl", "tensorboard", "tokenizer", "checkpoints",
-        "results.json", "rankings.npz", "ranks.png",
+        "results.json", "rankings.npz", "ranks.png", "model",
     }  # fmt: skip
     assert [path.name for path in (folder / "checkpoints").iterdir() if path.name.isdigit()]
     assert list((folder / "tensorboard").iterdir())
+
+
+def test_the_saved_model_ranks_and_re_ranks_as_the_run(finished):
+    config, folder, _ = finished
+    check_saved_model(config, folder)
 
 
 def test_saved_config_is_the_one_given(finished):

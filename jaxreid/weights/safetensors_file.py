@@ -1,11 +1,14 @@
 """Reads .safetensors files: the library checks them, their arrays are views of the mapped file."""
 
+import contextlib
 import json
 import os
+from collections.abc import Mapping
 
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 _DTYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
@@ -48,3 +51,37 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         dtype = np.dtype(_DTYPES[entry["dtype"]])
         arrays[name] = np.ndarray(entry["shape"], dtype, memory[start:end])
     return arrays
+
+
+def read_metadata(path: str | os.PathLike) -> dict[str, str]:
+    """Returns the texts that a file holds beside its arrays; {} for none.
+
+    Raises:
+      ValueError: the library refuses the file.
+    """
+    try:
+        with safe_open(os.fspath(path), framework="np") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise ValueError(f"{os.fspath(path)} is no whole safetensors file: {text}") from error
+
+
+def write_safetensors(
+    path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Writes arrays by name, whole or not at all.
+
+    Args:
+      path: of the file; its folder is there.
+      arrays: of a type that `read_safetensors` reads.
+      metadata: texts.
+    """
+    part = f"{os.fspath(path)}.part"
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    try:
+        save_file(whole, part, dict(metadata))
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)

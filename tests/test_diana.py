@@ -5,6 +5,7 @@ tests/goldens/diana.npz is made by tools/goldens_diana.py.
 
 import importlib
 import pathlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
-from tiny import QUICK, recipe
+from tiny import QUICK, random_values, recipe
 
 from configs import diana as recipes
 from jaxreid.data.dialogue_text import Wording, dialogue_texts, encode_dialogues
@@ -30,6 +31,8 @@ from jaxreid.methods import diana
 from jaxreid.models.dialogue_alignment import DialogueAlignment
 from jaxreid.models.projection import unit
 from jaxreid.models.refiner import AttributeRefiner
+from jaxreid.models.vit import normalise
+from jaxreid.streams.dialogue_network import make_dialogue_network
 from jaxreid.streams.dialogues import random_turn, retained
 from jaxreid.weights.convert import Target, to_ours, to_published
 from jaxreid.weights.names import find
@@ -448,6 +451,38 @@ def test_a_query_is_read_up_to_its_turn(vocabulary, params):
     np.testing.assert_allclose(embedding[3], embedding[4], rtol=0, atol=1e-6)
     assert np.abs(embedding[2] - embedding[3]).max() > 1e-3
     assert np.abs(embedding[1] - embedding[2]).max() > 1e-3
+
+
+def test_encoders_of_the_release_give_the_mean_of_patches_and_the_last_word(vocabulary, batch):
+    config = config_of(vocabulary, image_pooling="mean", text_pooling="last", inference="global")
+    config.model = recipes.get_config("released").model
+    config.model.update(dtype="float32", embedding=16)
+    config.model.swin.update(width=8, depths=(1, 1), heads=(1, 2), window=4, drop_path=0.0)
+    config.model.llama.update(width=16, depth=1, heads=2, key_heads=1, mlp=24)
+    method = diana.make(config)
+    params = random_values(jax.eval_shape(method.init, jax.random.key(0)), seed=0)
+    tokenizer = load_tokenizer(vocabulary)
+    network = make_dialogue_network(config, tokenizer.vocabulary_size)
+    kept, mask = retained(
+        batch["tokens"], batch["rounds"], batch["turn"], length=24, cls_id=tokenizer.cls_id,
+        end_id=tokenizer.sep_id, keep="newest",
+    )  # fmt: skip
+    pixels = normalise(batch["image"], tuple(config.image.mean), tuple(config.image.std))
+
+    @partial(jax.jit, compiler_options=QUICK)
+    def run(params, batch):
+        features = method.encode_image(params, batch["image"]), method.encode_query(params, batch)
+        patches = network.vit.apply({"params": params["vit"]}, pixels)
+        words = network.text.apply({"params": params["text"]}, kept, mask)
+        return [one.embedding for one in features], patches, words
+
+    (image, text), patches, words = run(params, batch)
+    last = words[np.arange(4), np.asarray(mask).sum(1) - 1]
+    assert patches.shape == (4, 8, 16)
+    for got, feature, name in ((image, patches.mean(1), "image"), (text, last, "text")):
+        dense = params[f"{name}_proj"]
+        want = unit(feature @ dense["kernel"] + dense["bias"][None])
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -49,22 +49,27 @@ def get_config(variant: str = "") -> ConfigDict:
     """Returns the recipe of a variant.
 
     Args:
-      variant: "" (synthpedes on two CPU cores), "captions" (the plain dual encoder of that size,
-        trained and searched with single sentences), "chatpedes" or "interactive_pedes", or
-        "released" (ChatPedes, with the encoders and the prompt of the release).
+      variant: "" (synthpedes on two CPU cores); "sentence" (the plain dual encoder of that size,
+        trained and searched with the first answer of each dialogue) or "captions" (with what is
+        written in front of the picture); "chatpedes" or "interactive_pedes"; or "released"
+        (ChatPedes, with the encoders and the prompt of the release).
     """
     if variant == "":
         config = _small()
+    elif variant == "sentence":
+        config = _small()
+        config.dialogue.rounds = 1
+        config.diana.update(refiner="none", inference="global")
     elif variant == "captions":
         config = _small()
         config.dialogue.source = "captions"
-        config.diana.update(refiner="none", inference="global")
+        config.diana.update(refiner="none", inference="global", fewest_rounds=0)
     elif variant in _PAPER:
         config = _paper(variant)
     elif variant == "released":
         config = _released()
     else:
-        known = ("", "captions", *_PAPER, "released")
+        known = ("", "sentence", "captions", *_PAPER, "released")
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     return config
 
@@ -107,18 +112,18 @@ def _losses() -> ConfigDict:
 
 def _small() -> ConfigDict:
     """Synthpedes at a size for two CPU cores."""
-    config = sections.small(sections.START, 1e-3, (8,))
+    config = sections.small(sections.START, 1e-3, (3,))
     config.method = "diana"
     config.model.update(_ENCODERS)
     config.start_rules.update(_SMALL_RULES)
     config.data.variant = "chat"
     config.text.tokenizer = _VOCABULARY
-    config.text.max_tokens = config.model.bert.max_positions = 128
+    config.text.max_tokens = config.model.bert.max_positions = 96
     config.optim.groups = ((r"logit_scale", 1.0, 0.0), *config.optim.groups)
     config.dialogue = _dialogue()
-    config.dialogue.update(source="both", rounds=5)
+    config.dialogue.rounds = 5  # every dialogue has as many
     config.diana = _losses()
-    config.diana.update(refiner_heads=2, logit_scale=1 / 0.07, fewest_rounds=0)
+    config.diana.update(refiner_heads=2, logit_scale=1 / 0.07)
     return config
 
 

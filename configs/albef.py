@@ -2,6 +2,7 @@
 
 python -m jaxreid.main --config configs/albef.py                       # synthpedes, laptop
 python -m jaxreid.main --config configs/albef.py:cuhk_pedes --config.data.manual_dir /data
+      --config.start=mscoco.pth             # of salesforce/ALBEF
 python -m jaxreid.main --config configs/albef.py:cuhk_pedes-384x128 ...   # upright images
 
 Published on CUHK-PEDES as LAIP's baseline (Table I): R@1 63.87, mAP 54.41.

@@ -2,6 +2,7 @@
 
 python -m jaxreid.main --config configs/cada.py                        # synthpedes, laptop
 python -m jaxreid.main --config configs/cada.py:cuhk_pedes --config.data.manual_dir /data
+      --config.start=model_base.pth         # of salesforce/BLIP
 python -m jaxreid.main --config configs/cada.py:released-cuhk_pedes ...   # as the authors' release
 
 Published on CUHK-PEDES (Table I), local matching: R@1 78.37, R@5 91.57, R@10 94.58, mAP 68.87;
@@ -140,8 +141,10 @@ def _paper(name: str) -> ConfigDict:
     config = ConfigDict()
     config.method = "cada"
     config.seed = 0
-    config.start = ""  # folder of weights to start from; "" = random
-    config.start_rules = sections.start_rules()
+    config.start = ""  # file of weights to start from, or a folder; "random" = none
+    config.start_rules = sections.start_rules(
+        "BLIP's model_base.pth of https://github.com/salesforce/BLIP"
+    )
     config.data = sections.data(name, "")
     config.data.workers = 8
     config.data.val_people = sections.val_people(name)

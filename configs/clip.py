@@ -87,8 +87,8 @@ def _paper(name: str) -> ConfigDict:
     """A published data set at the paper's scale, as IRRA's release trains (utils/options.py)."""
     config = ConfigDict()
     config.seed = 0
-    config.start = ""  # folder of CLIP's weights to start from; "" = random
-    config.start_rules = sections.start_rules()
+    config.start = ""  # file of weights to start from, or a folder; "random" = none
+    config.start_rules = sections.start_rules("ViT-B-16.pt of https://github.com/openai/CLIP")
     config.data = sections.data(name, "")
     config.data.workers = 8
     config.data.val_people = sections.val_people(name)

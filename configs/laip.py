@@ -2,6 +2,7 @@
 
 python -m jaxreid.main --config configs/laip.py                        # synthpedes, laptop
 python -m jaxreid.main --config configs/laip.py:cuhk_pedes --config.data.manual_dir /data
+      --config.start=mscoco.pth,ALBEF.pth   # of salesforce/ALBEF; the second for the MLM head
 python -m jaxreid.main --config configs/laip.py:cuhk_pedes-384x128 ...    # upright images
 python -m jaxreid.main --config configs/laip.py:cuhk_pedes-small ...      # on two CPU cores
 
@@ -47,6 +48,11 @@ def get_config(variant: str = "") -> ConfigDict:
     # Of L_bidir and L_mpm in Eq. 12, which prints none.
     c.bidir_weight = c.mpm_weight = 0.1 if published else 1.0
     c.mlm_probability = 0.15  # of reconstruction "mlm" (RaSa)
+    if config.start_rules.needs:
+        # The fine-tuned file has no MLM head, the pretrained one has.
+        config.start_rules.needs = (
+            "mscoco.pth and, for the MLM head, ALBEF.pth of https://github.com/salesforce/ALBEF"
+        )
     if variant == "start":  # ITC, ITM and masked words, as ALBEF is pretrained
         c.triplet, c.attention, c.phrases = False, "none", 2
     return config

@@ -67,11 +67,19 @@ def text(max_tokens: int) -> ConfigDict:
     ))  # fmt: skip
 
 
-def start_rules() -> ConfigDict:
-    """In what a network differs from its start weights: patterns of whole parameter names."""
+def start_rules(needs: str = "") -> ConfigDict:
+    """What `start` is, and in what a network differs from it: patterns of whole parameter names.
+
+    Args:
+      needs: of a recipe that does not learn without start weights: file and project, for messages.
+    """
     return ConfigDict(dict(
+        needs=needs,
+        # Of each published file that `start` names, with commas between them; "" is told from
+        # its keys. See jaxreid/weights/kinds.
+        kind="",
         fresh=(),  # parameters that stay random
-        unused=(),  # parameters of the start weights that are left out
+        unused=(),  # parameters, or keys, of the start weights that are left out
         renamed=(),  # (pattern, name in the start weights)
         longer=(),  # parameters with more rows than there; the last rows stay random
     ))  # fmt: skip
@@ -279,8 +287,8 @@ def _paper(name: str, size: tuple[int, int]) -> ConfigDict:
     """A published data set at the paper's scale."""
     config = ConfigDict()
     config.seed = 0
-    config.start = ""  # folder of weights to start from; "" = random
-    config.start_rules = start_rules()
+    config.start = ""  # files of weights to start from, or a folder; "random" = none
+    config.start_rules = start_rules("mscoco.pth of https://github.com/salesforce/ALBEF")
     config.data = data(name, "")
     config.data.workers = 8
     config.data.val_people = val_people(name)

@@ -27,7 +27,9 @@ DIRECTIONS = ("text_to_image", "both")
 MISSING = ("error", "skip")
 METRICS = ("R1", "R5", "R10", "mAP", "mINP")
 
-START_FILE = "weights.npz"  # of start weights, as jaxreid/start.py writes them
+# Files of a folder of start weights: as jaxreid/start.py writes them, or of a saved model.
+START_FILES = ("weights.npz", "model.safetensors")
+RANDOM = "random"  # config.start of a run that chooses to have no start weights
 _MAX_SIDE = 4096  # pixels of an image that a network reads
 _MAX_SEED = 2**32 - 1  # jax.random.key takes 32 bits: one more would be seed 0 again
 
@@ -73,14 +75,49 @@ def _check(config: ConfigDict, devices: int) -> None:
         f"0, or >= 2 and a divisor of train.batch_size {batch_size}")  # fmt: skip
     _check_optim(config.optim, config.train)
     _check_eval(config.eval, devices)
-    if config.start:
-        folder = os.path.expanduser(config.start)
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"config.start: no such folder: {config.start}")
-        if not os.path.isfile(os.path.join(folder, START_FILE)):
+    _check_start(config.start, config.start_rules)
+
+
+def check_needed(config: ConfigDict) -> None:
+    """Raises where a recipe needs start weights and training is to begin without any.
+
+    Raises:
+      ValueError: tells which files of which project, and how random weights are chosen.
+    """
+    needs = config.start_rules.needs
+    if needs and not config.start:
+        raise ValueError(
+            f"config.start: this recipe starts from {needs}; give the path of the file where it "
+            "was put, of several with commas between them, or train from random weights with "
+            f"--config.start={RANDOM}"
+        )
+
+
+def _check_start(start: str, rules: ConfigDict) -> None:
+    """Rules of `start`: one of our folders, or published files."""
+    folder = os.path.expanduser(start)
+    if start in ("", RANDOM):
+        return
+    if os.path.isdir(folder):
+        if not any(os.path.isfile(os.path.join(folder, name)) for name in START_FILES):
             raise FileNotFoundError(
-                f"config.start: no {START_FILE} in {config.start}; tools/export_start.py makes it"
+                f"config.start: no {' and no '.join(START_FILES)} in {start}; "
+                "tools/export_start.py and tools/convert_weights.py make one"
             )
+        if rules.kind:
+            raise ValueError(
+                f"config.start_rules.kind must be '' where config.start is a folder, got "
+                f"{rules.kind!r}"
+            )
+        return
+    for path in start.split(","):
+        if not os.path.isfile(os.path.expanduser(path.strip())):
+            raise FileNotFoundError(f"config.start: no such file or folder: {path}")
+    if rules.renamed or rules.longer:
+        raise ValueError(
+            "config.start_rules.renamed and .longer must be () where config.start is a published "
+            "file, whose names a table knows"
+        )
 
 
 def _check_data(data: ConfigDict) -> None:

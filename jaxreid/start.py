@@ -1,4 +1,4 @@
-"""Start weights: a folder with the parameters that a run begins from, and their vocabulary."""
+"""Start weights of our own: a folder with parameters and their vocabulary; see also `published`."""
 
 import os
 import re
@@ -11,8 +11,10 @@ from absl import logging
 
 from jaxreid.files import write_npz
 from jaxreid.optim import parameter_name
+from jaxreid.weights.safetensors_file import read_safetensors
 
 FILE = "weights.npz"
+MODEL_FILE = "model.safetensors"  # of a model that was saved, or converted
 
 
 class Rules(NamedTuple):
@@ -67,7 +69,7 @@ def load_start(folder: str, params: Any, rules: Rules) -> Any:
     """Returns params with the parameters that the folder holds put in, as float32.
 
     Args:
-      folder: as `save_start` writes it.
+      folder: as `save_start` writes it, or a saved model.
       params: of the method, from random.
       rules: what may differ; every pattern must match a parameter.
 
@@ -76,8 +78,7 @@ def load_start(folder: str, params: Any, rules: Rules) -> Any:
       ValueError: a parameter of either side that the other lacks and no rule allows, another
         shape, or a pattern that matches nothing.
     """
-    file = os.path.join(os.path.expanduser(folder), FILE)
-    saved = _read(file, folder)
+    file, saved = _read(folder)
     matched = _Matched(rules)
     fresh, grown, used = [], [], set()
 
@@ -150,12 +151,19 @@ class _Matched:
                     )
 
 
-def _read(file: str, folder: str) -> dict[str, np.ndarray]:
-    """The arrays of the file of a folder, by name."""
+def _read(folder: str) -> tuple[str, dict[str, np.ndarray]]:
+    """The file of a folder, and its arrays by name."""
+    model = os.path.join(os.path.expanduser(folder), MODEL_FILE)
+    if os.path.exists(model):
+        try:
+            return model, read_safetensors(model)
+        except ValueError as error:
+            raise ValueError(f"config.start: {error}") from error
+    file = os.path.join(os.path.expanduser(folder), FILE)
     if not os.path.exists(file):
         raise FileNotFoundError(f"config.start: no {FILE} in the folder {folder}")
     try:
         with np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return file, {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"config.start: {file} cannot be read: {error}") from error

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configs import laip
+from configs import diana, laip
 from jaxreid import config as rules
 from jaxreid import embed, evaluate, optim, rerank, start
 from jaxreid.arguments import check_arguments, load_recipe, overrides
@@ -100,6 +100,43 @@ def test_field_that_cannot_be_is_named(change, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_encoder": "resnet"}, "model.image_encoder must be one of vit, swin, got 'resnet'"),
+        ({"text_encoder": "gpt"}, "model.text_encoder must be one of bert, llama, got 'gpt'"),
+        ({"swin.patch": 5}, "image.size must be positive multiples of model.swin.patch 5, got"),
+        ({"swin.window": 0}, "model.swin.window must be >= 1, got 0"),
+        ({"swin.drop_path": 1.0}, "model.swin.drop_path must be in [0, 1), got 1.0"),
+        ({"swin.depths": (2, 0)}, "model.swin.depths must be whole numbers >= 1, got (2, 0)"),
+        (
+            {"swin.heads": (4, 8)},
+            "model.swin.heads must be as many as model.swin.depths (2, 2, 18,",
+        ),
+        (
+            {"swin.heads": (4, 8, 16, 3)},
+            "divisors of the widths of the stages (128, 256, 512, 1024",
+        ),
+        ({"llama.heads": 30}, "model.llama.width must be a multiple of twice model.llama.heads 30"),
+        ({"llama.key_heads": 5}, "model.llama.key_heads must be a divisor of model.llama.heads 32"),
+        ({"llama.epsilon": 0.0}, "model.llama.epsilon must be in (0, 1), got 0.0"),
+        ({"llama.rope.theta": 0.0}, "model.llama.rope.theta must be > 0, got 0.0"),
+        ({"llama.rope.high": 1.0}, "model.llama.rope.high must be above model.llama.rope.low 1.0"),
+        (
+            {"llama.max_positions": 399},
+            "text.max_tokens must be in 3..399 (model.llama.max_positio",
+        ),
+    ],
+)
+def test_encoder_that_cannot_be_is_named(change, message):
+    config = diana.get_config("released").unlock()
+    with config.ignore_type():
+        config.update_from_flattened_dict({f"model.{name}": x for name, x in change.items()})
+    with pytest.raises(ValueError) as caught:
+        check(config, devices=1)
+    assert message in str(caught.value)
+
+
 def test_a_config_of_another_version_is_told():
     config = laip.get_config().unlock()
     del config.data.test_name
@@ -121,12 +158,14 @@ def test_path_that_is_not_there_is_named(field, tmp_path):
 def test_folder_without_start_weights_is_named(tmp_path):
     config = laip.get_config()
     config.start = str(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"config.start: no weights.npz in .*export_start"):
+    with pytest.raises(
+        FileNotFoundError, match=r"config.start: no weights.npz and no .*export_start"
+    ):
         check(config, devices=1)
 
 
 def test_words_are_those_of_the_modules_that_mean_them():
-    assert rules.START_FILE == start.FILE
+    assert rules.START_FILES == (start.FILE, start.MODEL_FILE)
     assert set(rules.DATA_SETS) == set(dataset.DATA_SETS)
     assert {*rules.DATA_SETS, *rules.COMPOSED_SETS} == set(composed.COMPOSED)
     assert rules.PERIODS == optim.PERIODS

@@ -51,7 +51,7 @@ ALLOWED = {
     },
     "run": {
         "checkpoint", "config", "data", "devices", "evaluate", "export", "files", "loop", "mesh",
-        "methods", "optim", "parts", "results", "runlog", "saved", "start", "train",
+        "methods", "optim", "parts", "published", "results", "runlog", "saved", "start", "train",
     },
     "search": {
         "checkpoint", "data", "embed", "files", "losses", "mesh", "methods", "parts",

@@ -43,6 +43,7 @@ def to_ours(
     *,
     source: str,
     wanted: Collection[str] | None = None,
+    fresh: Sequence[str] = (),
     unused: Sequence[str] = (),
     dtype: np.dtype | type = np.float32,
 ) -> tuple[dict[str, np.ndarray], Report]:
@@ -56,6 +57,7 @@ def to_ours(
       source: name of the file, for messages.
       wanted: names of target.shapes to fill; None = all. Others are neither filled nor checked,
         their keys count as unused.
+      fresh: patterns of our names that a file may lack besides those of the kind.
       unused: patterns of published keys to leave out besides those of the kind; each must match.
       dtype: of what is floating.
 
@@ -65,7 +67,12 @@ def to_ours(
     wanted = set(target.shapes if wanted is None else wanted)
     links, spare, patterns = table(kind, target.shapes)
     known = {key for link in links for key in link.published}
-    spare_keys = _left_out(state, known, spare, patterns, unused)
+    whole_state, state = state, _without(state, unused)
+    spare_keys = {
+        key
+        for key in state
+        if key not in known and (skeleton(key) in spare or any(p.fullmatch(key) for p in patterns))
+    }
     unknown = [key for key in state if key not in known and key not in spare_keys]
     if unknown:
         hint = named_kind(state, kind)
@@ -81,9 +88,12 @@ def to_ours(
         if lacks and alone and wanted & set(link.ours):
             raise ValueError(f"{source}: has {alone[0]} without {lacks[0]}")
     from_file = {name for link in there if not link.layout.derived for name in link.ours}
-    fresh = _fresh(kind, wanted, from_file)
+    random = _fresh(kind, wanted, from_file)
+    random |= {name for name in wanted - from_file if _matches(fresh, name)}
+    if kind.part:
+        random |= wanted - {name for link in links for name in link.ours}
     zeros = {name for name in wanted - from_file if _matches(kind.zeros, name)}
-    missing = sorted(wanted - from_file - fresh - zeros)
+    missing = sorted(wanted - from_file - random - zeros)
     if missing:
         keys = [k for n in missing for link in links if n in link.ours for k in link.published]
         keys = [key for key in dict.fromkeys(keys) if key not in state]
@@ -101,10 +111,10 @@ def to_ours(
         kind.name,
         kind.title,
         filled=tuple(arrays),
-        fresh=tuple(sorted(fresh)),
+        fresh=tuple(sorted(random)),
         used=tuple(used),
         equal=tuple(filled.equal),
-        unused=tuple(sorted(set(state) - set(used) - set(filled.equal))),
+        unused=tuple(sorted(set(whole_state) - set(used) - set(filled.equal))),
         resized=tuple(filled.resized),
         rows=tuple(filled.rows),
     )
@@ -295,27 +305,12 @@ def _agree(
             raise ValueError(f"{source}: {link.published[0]} {problem}")
 
 
-def _left_out(
-    state: State,
-    known: set[str],
-    spare: frozenset[str],
-    patterns: Sequence[re.Pattern],
-    unused: Sequence[str],
-) -> set[str]:
-    """Keys that fill nothing and may: by the table, or by patterns of a config."""
-    seen, keys = set(), set()
-    for key in state:
-        found = [text for text in unused if re.fullmatch(text, key)]
-        seen.update(found)
-        by_table = key not in known and (
-            skeleton(key) in spare or any(p.fullmatch(key) for p in patterns)
-        )
-        if found or by_table:
-            keys.add(key)
+def _without(state: State, unused: Sequence[str]) -> dict[str, np.ndarray]:
+    """A state_dict without the keys that a config leaves out."""
     for text in unused:
-        if text not in seen:
+        if not any(re.fullmatch(text, key) for key in state):
             raise ValueError(f"config.start_rules.unused: pattern {text!r} matches no key")
-    return keys
+    return {key: array for key, array in state.items() if not _matches(unused, key)}
 
 
 def _fresh(kind: Kind, wanted: set[str], from_file: set[str]) -> set[str]:

@@ -51,6 +51,8 @@ class Kind(NamedTuple):
     unused: tuple[str, ...] = ()
     # Patterns of our names that a file may lack, all that one pattern names or none.
     fresh: tuple[str, ...] = ()
+    # Whether it fills a part of a network: what it has no entry for comes from another file.
+    part: bool = False
     # Patterns of our names that a network may lack: then their keys are left out.
     spare: tuple[str, ...] = ()
     # Patterns of our names that no file has and that are zero.

@@ -1,8 +1,8 @@
 """BERT (bert-base-uncased, pytorch_model.bin or model.safetensors; transformers' BertForMaskedLM).
 
 It fills the text encoder, behind it the layers of the cross encoder without their cross-attention,
-and the MLM head: a source of `config.start_parts`. The file of 2018 calls the weights of a layer
-norm gamma and beta; BertModel saves without "bert." in front.
+and the MLM head. The file of 2018 calls the weights of a layer norm gamma and beta; BertModel saves
+without "bert." in front.
 """
 
 from jaxreid.weights import blocks
@@ -49,4 +49,5 @@ KIND = Kind(
     spare=(r".*/token_type_embeddings/.*", r"mlm/.*"),  # BLIP and CADA have none
     rows=(r"text/embeddings/word_embeddings/embedding", r"mlm/bias"),
     added=2,  # [DEC] and [ENC] of CADA
+    part=True,
 )

@@ -16,4 +16,5 @@ KIND = Kind(
     unused=(r"blocks\.39\..*", r"(norm|fc_norm|head)\.(weight|bias)"),
     zeros=parts.ZEROS,
     positions=parts.POSITIONS,
+    part=True,
 )

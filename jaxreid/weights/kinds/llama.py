@@ -14,4 +14,5 @@ KIND = Kind(
     entries=parts.llama(""),
     also=parts.llama("model."),
     unused=(r"lm_head\.weight",),
+    part=True,
 )

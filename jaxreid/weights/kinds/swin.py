@@ -14,4 +14,5 @@ KIND = Kind(
     entries=parts.swin("swinv2."),
     also=parts.swin(""),
     unused=(r"classifier\.(weight|bias)", parts.COUNTED),
+    part=True,
 )

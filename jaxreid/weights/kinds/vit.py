@@ -1,6 +1,6 @@
 """ViT-B/16 of DeiT and timm (deit_base_patch16_224-b5f2ef4d.pth), from which ALBEF and BLIP start.
 
-It fills the image encoder alone: a source of `config.start_parts`.
+It fills the image encoder alone.
 """
 
 from jaxreid.weights import blocks
@@ -14,4 +14,5 @@ KIND = Kind(
     ranges={"vit": Range("vit/blocks_{vit}")},
     unused=(r"head\.(weight|bias)",),  # of 1,000 classes
     positions=(("vit/pos_embed", "bicubic"),),
+    part=True,
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from jaxreid.data.dialogue_text import Wording, dialogue_texts, encode_dialogues
+from jaxreid.data.dialogue_text import Wording, dialogue_texts, encode_dialogues, read_columns
 from jaxreid.data.dialogues import Dialogue, Round
 from jaxreid.data.llama import load_llama
 from jaxreid.data.text import SPECIAL, encode_texts
@@ -109,6 +109,26 @@ def test_the_first_rounds_are_read_as_the_release_encodes_their_whole_prompt(
         assert row[: len(want)].tolist() == want
         assert seen.tolist() == [True] * len(want) + [False] * (length - len(want))
         np.testing.assert_array_equal(row[len(want) :], 0)
+
+
+def test_columns_that_are_not_read_up_to_a_round_are_counted(tokenizer):
+    encoded = encode_dialogues(tokenizer, DIALOGUES, WORDING, 90)
+    counts = [read_columns(encoded["rounds"], turn) for turn in range(4)]
+    assert counts == sorted(set(counts))
+    assert counts[3] <= encoded["rounds"].shape[1]
+    for turn, count in enumerate(counts):
+        turns = np.minimum(turn, encoded["turns"])
+        for columns, equal in ((count, True), (count - 1, False)):
+            whole, cut = (
+                retained(
+                    jnp.asarray(encoded["tokens"][:, :end]),
+                    jnp.asarray(encoded["rounds"][:, :end]),
+                    jnp.asarray(turns),
+                    length=90, cls_id=1, end_id=-1, keep="oldest",
+                )
+                for end in (None, columns)
+            )  # fmt: skip
+            assert all(np.array_equal(a, b) for a, b in zip(whole, cut, strict=True)) == equal
 
 
 def test_a_dialogue_is_written_line_by_line():

@@ -14,7 +14,14 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from tiny import QUICK
 
-from jaxreid.models.swin import Swin, from_windows, relative_offsets, to_windows
+from jaxreid.models.swin import (
+    Swin,
+    drop_rates,
+    from_windows,
+    relative_offsets,
+    shifted_apart,
+    to_windows,
+)
 from jaxreid.weights import names
 from jaxreid.weights.convert import Target, to_ours, to_published
 
@@ -122,6 +129,23 @@ def test_each_pair_of_patches_finds_its_offset():
             offset = np.array([a // 4 - b // 4, a % 4 - b % 4]) * 8 / 3
             want = np.sign(offset) * np.log2(1 + np.abs(offset)) / 3
             np.testing.assert_allclose(table[index[a, b]], want, rtol=1e-6)
+
+
+def test_patches_far_apart_in_the_image_do_not_see_each_other_in_a_shifted_window():
+    """Of a 6 x 4 grid rolled by 1 in windows of 2 x 2, as transformers does it: -100, twice."""
+    apart = shifted_apart((6, 4), 2, 1)
+    rolled = np.roll(np.arange(24).reshape(6, 4), (-1, -1), (0, 1))
+    for window, found in zip(to_windows(rolled[None, ..., None], 2)[0, ..., 0], apart, strict=True):
+        for a, row in zip(window, found, strict=True):
+            for b, value in zip(window, row, strict=True):
+                near = max(abs(a // 4 - b // 4), abs(a % 4 - b % 4)) < 2
+                assert value == (0 if near else -200)
+
+
+def test_blocks_are_dropped_the_likelier_the_later_they_are():
+    rates = drop_rates(0.6, (1, 2, 1))
+    assert [len(stage) for stage in rates] == [1, 2, 1]
+    np.testing.assert_allclose(np.concatenate(rates), [0, 0.2, 0.4, 0.6])
 
 
 def test_blocks_after_the_first_are_dropped_in_training(params, golden):

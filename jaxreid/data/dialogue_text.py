@@ -84,6 +84,17 @@ def encode_dialogues(
     return {"tokens": tokens, "rounds": rounds, "turns": turns}
 
 
+def read_columns(rounds: np.ndarray, turn: int) -> int:
+    """Returns how many columns hold all that is read of dialogues up to a round; at least 1.
+
+    Args:
+      rounds: i32[C, S] of `encode_dialogues`.
+      turn: round, >= 0; shorter dialogues are read whole.
+    """
+    read = (rounds != -1) & (rounds <= turn) & (rounds >= -2 - turn)
+    return int((read * np.arange(1, rounds.shape[1] + 1)).max(initial=1))
+
+
 def _encode_parts(
     tokenizer: Tokenizer, texts: Sequence[str], number: Sequence[int], wording: Wording
 ) -> list[tuple[list[int], list[int]]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxreid.data.dialogue_text import read_columns
 from jaxreid.data.records import Split, Triplets, said, said_pairs
 
 _COLUMNS = 64
@@ -139,10 +140,7 @@ class Dialogues(Captions):
 
     def __init__(self, split: Split, texts: Mapping[str, np.ndarray], turn: int):
         """Args: texts, of `encode_dialogues`; turn, >= 0, a shorter dialogue is read whole."""
-        rounds = texts["rounds"]
-        read = (rounds != -1) & (rounds <= turn) & (rounds >= -2 - turn)  # in this round or earlier
-        filled = int((read * np.arange(1, rounds.shape[1] + 1)).max(initial=1))
-        width = max(1, -(-filled // _COLUMNS)) * _COLUMNS
+        width = -(-read_columns(texts["rounds"], turn) // _COLUMNS) * _COLUMNS
         cut = {name: texts[name][:, :width] for name in ("tokens", "rounds")}
         super().__init__(split, {**texts, **cut}, "dialogues")
         self._turn = turn

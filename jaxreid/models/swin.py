@@ -82,11 +82,11 @@ class Swin(nn.Module):
         )
         x = norm("patch_norm", _EPSILON)(embed(to_patches(images, self.patch)))
         x = x.astype(self.dtype).reshape(len(images), *grid, self.width)
-        rates = np.linspace(0.0, self.drop_path, sum(self.depths)).tolist()
-        for i, (depth, heads) in enumerate(zip(self.depths, self.heads, strict=True)):
+        rates = drop_rates(self.drop_path, self.depths)
+        for i, heads in enumerate(self.heads):
             stage = Stage(
                 heads=heads,
-                drop_path=tuple(rates[sum(self.depths[:i]) : sum(self.depths[: i + 1])]),
+                drop_path=rates[i],
                 # By the height of a grid whose odd rows are cut; merging fills them up instead.
                 side=min(self.window, grid[0] // 2**i),
                 shift=self.window // 2 if grid[0] // 2**i > self.window else 0,
@@ -97,7 +97,6 @@ class Swin(nn.Module):
                 dtype=self.dtype,
                 name=f"stage_{i}",
             )
-            assert len(stage.drop_path) == depth
             x = stage(x, train)
         x = x.reshape(len(images), -1, x.shape[-1])
         return norm("norm", _EPSILON)(x)
@@ -238,6 +237,12 @@ class WindowAttention(nn.Module):
             self.heads, use_bias=False, kernel_init=self.kernel_init, name="position_fc2"
         )(nn.relu(hidden))
         return _BIAS_RANGE * jax.nn.sigmoid(bias)[index].transpose(2, 0, 1)
+
+
+def drop_rates(last: float, depths: tuple[int, ...]) -> list[tuple[float, ...]]:
+    """Returns for each stage how likely each block is dropped: from 0 to `last` in equal steps."""
+    rates = np.linspace(0.0, last, sum(depths)).tolist()
+    return [tuple(rates[sum(depths[:i]) :][:depth]) for i, depth in enumerate(depths)]
 
 
 def relative_offsets(side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -177,6 +177,10 @@ HOSTILE = {
         b"x/data/1", b"x/data/0"), "two entries x/data/0"),
     "checksum": (GOOD.replace(b"weight", b"weighs"), "checksum of x/data.pkl is wrong"),
     "no_pickle": (archive(b"").replace(b"data.pkl", b"data.txt"), "0 entries data.pkl"),
+    "name_bytes": (
+        archive(named(tensor()), extra=[("x/\xe9", b"")]).replace("\xe9".encode(), b"\xc3\xff"),
+        "is no whole zip archive: 'utf-8'",
+    ),
     "cut_archive": (GOOD[:-30], "is no whole zip archive"),
     "half": (GOOD[: len(GOOD) // 2], "is no whole zip archive"),
     "moved": (GOOD.replace(b"PK\x03\x04", b"PK\x03\x05", 2)[:4].replace(b"\x05", b"\x04")

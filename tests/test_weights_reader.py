@@ -214,6 +214,16 @@ def test_wrappers_and_prefixes_are_taken_off(tmp_path, names, prefix):
     assert list(state_dict.read(path)) == ["a.weight"]
 
 
+def test_a_network_beside_the_model_keeps_its_name_in_front(tmp_path):
+    """As Word4Per saves its network for words."""
+    model, words = (
+        named(tensor(), key)[2:-1] for key in (b"module.a.weight", b"module.fc_out.weight")
+    )
+    items = b"X\x05\x00\x00\x00model" + model + b"X\x08\x00\x00\x00img2text" + words
+    path = saved(tmp_path, b"\x80\x02}(" + items + b"X\x05\x00\x00\x00epochK\x01u.")
+    assert list(state_dict.read(path)) == ["a.weight", "img2text.fc_out.weight"]
+
+
 def test_a_prefix_that_some_names_lack_stays():
     state = {"module.a": np.ones(1), "b": np.zeros(1)}
     assert state_dict.strip_prefixes(state) == state

@@ -1,9 +1,11 @@
 """DiaNA (CVPR 2025, "Chat-based Person Retrieval via Dialogue-Refined Cross-Modal Alignment").
 
 python -m jaxreid.main --config configs/diana.py                          # synthpedes, laptop
-python -m jaxreid.main --config configs/diana.py:chatpedes --config.data.manual_dir /data
+python -m jaxreid.main --config configs/diana.py:chatpedes --config.data.manual_dir /data \
+  --config.start=deit_base_patch16_224-b5f2ef4d.pth,pytorch_model.bin  # of DeiT, of BERT
 python -m jaxreid.main --config configs/diana.py:released --config.data.manual_dir /data \
-  --config.text.tokenizer /models/Llama-3.2-1B
+  --config.text.tokenizer /models/Llama-3.2-1B \
+  --config.start=swinv2.safetensors,/models/Llama-3.2-1B/model.safetensors  # or DiaNA's own
 
 The tables of the article could not be had; its release trains Swin-V2-B and Llama-3.2-1B for ten
 epochs on ChatPedes after three on 1.5 M captions of MALS, which is "released"; "chatpedes" is its
@@ -30,6 +32,8 @@ _SMALL_RULES = dict(
     renamed=((r"(image|text)_proj/(.*)", r"\1_proj/dense/\2"),),
     longer=(r"text/embeddings/(word|position)_embeddings/embedding",),
 )
+# What files of encoders alone leave random; one pattern: without a refiner it matches, too.
+_NOT_OF_ENCODERS = (r"(image|text)_proj/.*|(text_)?refiner/.*|logit_scale",)
 # Which sections of config.model the encoders have: "vit" | "swin", "bert" | "llama".
 _ENCODERS = dict(image_encoder="vit", text_encoder="bert")
 # The vocabulary of the start weights with the words of dialogues behind it; made by
@@ -132,8 +136,12 @@ def _paper(name: str) -> ConfigDict:
     config = ConfigDict()
     config.method = "diana"
     config.seed = 0
-    config.start = ""  # folder of weights to start from; "" = random
-    config.start_rules = sections.start_rules()
+    config.start = ""  # files of weights to start from, or a folder; "random" = none
+    config.start_rules = sections.start_rules(
+        "deit_base_patch16_224-b5f2ef4d.pth of https://github.com/facebookresearch/deit and "
+        "pytorch_model.bin of https://huggingface.co/google-bert/bert-base-uncased"
+    )
+    config.start_rules.fresh = _NOT_OF_ENCODERS
     config.data = sections.data(name, "")
     config.data.workers = 8
     config.data.val_people = 500 if name == "chatpedes" else 0  # the release has no val split
@@ -170,6 +178,11 @@ def _paper(name: str) -> ConfigDict:
 def _released() -> ConfigDict:
     """ChatPedes as the release trains on it: train/shell/finetune.sh, train/configs/config.json."""
     config = _paper("chatpedes")
+    config.start_rules.needs = (
+        "model.safetensors of https://huggingface.co/microsoft/swinv2-base-patch4-window12-192-22k "
+        "and of https://huggingface.co/meta-llama/Llama-3.2-1B, or from DiaNA's own checkpoint of "
+        "https://github.com/Flame-Chasers/DiaNA"
+    )
     config.text.tokenizer = "meta-llama/Llama-3.2-1B"  # or a folder with its tokenizer.json
     config.model = ConfigDict(dict(
         dtype="bfloat16",

@@ -3,7 +3,8 @@ for Composed Person Retrieval").
 
 python -m jaxreid.main --config configs/fafa.py                        # synthpedes, laptop
 python -m jaxreid.main --config configs/fafa.py:syncpr --config.data.manual_dir /data \
-  --config.data.test_manual_dir /data/ITCPR
+  --config.data.test_manual_dir /data/ITCPR \
+  --config.start=blip2_pretrained.pth,eva_vit_g.pth  # of salesforce/LAVIS
 
 Published on ITCPR, trained on SynCPR, from BLIP-2's weights: R@1 46.54, mAP 55.60.
 
@@ -126,8 +127,11 @@ def _paper(variant: str) -> ConfigDict:
     config = ConfigDict()
     config.method = "fafa"
     config.seed = 0
-    config.start = ""  # folder of weights to start from; "" = random
-    config.start_rules = sections.start_rules()
+    config.start = ""  # files of weights to start from, or a folder; "random" = none
+    config.start_rules = sections.start_rules(
+        "blip2_pretrained.pth and, where it has no image encoder, eva_vit_g.pth of "
+        "https://github.com/salesforce/LAVIS"
+    )
     trained, searched = _PAPER[variant]
     config.data = sections.data(trained, "")
     config.data.test_name = searched

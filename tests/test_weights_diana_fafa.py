@@ -15,8 +15,11 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from safetensors.numpy import save_file
 
 from configs import diana, fafa
+from jaxreid.config import check_needed
+from jaxreid.published import fill, open_sources
 from jaxreid.streams.dialogue_network import make_dialogue_network
 from jaxreid.streams.query_former import init_query_former, make_query_former
 from jaxreid.weights.convert import Target, published_shapes, to_ours, to_published
@@ -248,3 +251,71 @@ def test_a_missing_layer_is_told(shapes):
         match=r"lacks llama\.layers\.1\.mlp\.up_proj\.weight, .* text/layer_1/up/kernel",
     ):
         to_ours(state, find("diana"), Target(shapes), source="x")
+
+
+# Where a run starts
+
+
+def recipe(get_config, *states, folder):
+    """A recipe that starts from files of states."""
+    paths = [str(folder / f"{i}.safetensors") for i in range(len(states))]
+    for path, state in zip(paths, states, strict=True):
+        save_file({key: np.asarray(x, order="C") for key, x in state.items()}, path)
+    config = get_config()
+    config.start = ",".join(paths)
+    return config
+
+
+def test_diana_starts_from_the_files_of_its_encoders_or_from_its_own(shapes, tmp_path):
+    parts = [
+        random_state(
+            published_shapes({n: s for n, s in shapes.items() if n.startswith(ours)}, find(kind))
+        )
+        for kind, ours in (("swin", "vit/"), ("llama", "text/"))
+    ]
+    config = recipe(lambda: diana.get_config("released"), *parts, folder=tmp_path)
+    sources, fresh = open_sources(config), tuple(config.start_rules.fresh)
+    assert [source.kind.name for source in sources] == ["swin", "llama"]
+    filled = fill(sources, shapes, (8, 4), fresh)
+    assert {name.split("/")[0] for name in filled.arrays} == {"vit", "text"}
+    assert {name.split("/")[0] for name in filled.fresh} == {
+        "image_proj", "text_proj", "refiner", "logit_scale",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="fill a part of the network alone"):
+        fill(sources[:1], shapes, (8, 4), fresh)
+    whole = random_state(published_shapes(shapes, find("diana")))
+    config = recipe(lambda: diana.get_config("released"), whole, folder=tmp_path)
+    assert fill(open_sources(config), shapes, (8, 4), fresh).fresh == ()
+
+
+@pytest.mark.parametrize("eva_first", [True, False])
+def test_fafa_starts_from_blip_2_and_its_image_encoder(tmp_path, eva_first):
+    state, shapes = fafa_state("fafa")
+    state = {key: x for key, x in state.items() if not key.startswith("mlm_predictor")}
+    eva = {
+        key.removeprefix("visual_encoder."): x
+        for key, x in state.items()
+        if key.startswith("visual_encoder.")
+    }
+    rest = {key: x for key, x in state.items() if not key.startswith("visual_encoder.")}
+    rest["Qformer.cls.predictions.bias"] = np.zeros(11, np.float32)
+    states = (eva, rest) if eva_first else (rest, eva)
+    config = recipe(lambda: fafa.get_config("syncpr"), *states, folder=tmp_path)
+    sources = open_sources(config)
+    assert {source.kind.name for source in sources} == {"eva", "blip2"}
+    filled = fill(sources, shapes, (2, 2))
+    assert set(filled.fresh) == {name for name in shapes if name.startswith("predictor/")}
+    np.testing.assert_array_equal(filled.arrays["vit/cls_token"], eva["cls_token"])
+
+
+@pytest.mark.parametrize(
+    ("config", "file"),
+    [
+        (diana.get_config("released"), "swinv2-base-patch4-window12-192-22k"),
+        (diana.get_config("chatpedes"), "deit_base_patch16_224-b5f2ef4d.pth"),
+        (fafa.get_config("syncpr"), "blip2_pretrained.pth"),
+    ],
+)
+def test_a_recipe_tells_what_it_starts_from(config, file):
+    with pytest.raises(ValueError, match=f"this recipe starts from .*{file}"):
+        check_needed(config)

@@ -1,6 +1,6 @@
 """EVA-CLIP-g as LAVIS cuts it for BLIP-2: the image encoder that FAFA keeps frozen.
 
-It fills the image encoder alone, but for its final norm: a source of `config.start_parts`.
+It fills the image encoder alone, but for its final norm: one file of several in `config.start`.
 """
 
 from jaxreid.weights import query_former as parts

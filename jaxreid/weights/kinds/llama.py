@@ -1,7 +1,8 @@
 """Llama 3.2 as the hub has it: the file that DiaNA's release starts its text encoder from.
 
-It fills the text encoder alone: a source of `config.start_parts`. "model." stands before all names,
-which the reader takes off, but where the output layer, here the word embedding, is in the file too.
+It fills the text encoder alone: one file of several in `config.start`. "model." stands before all
+names, which the reader takes off, but where the output layer, here the word embedding, is in the
+file too.
 """
 
 from jaxreid.weights import dialogue_alignment as parts

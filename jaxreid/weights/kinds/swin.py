@@ -1,7 +1,7 @@
 """Swin Transformer V2 as the hub has it: the file that DiaNA's release starts from.
 
-It fills the image encoder alone: a source of `config.start_parts`. transformers' Swinv2Model saves
-the same without "swinv2." in front.
+It fills the image encoder alone: one file of several in `config.start`. transformers' Swinv2Model
+saves the same without "swinv2." in front.
 """
 
 from jaxreid.weights import dialogue_alignment as parts

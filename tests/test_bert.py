@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from converted import converted, shapes, under
 
 from jaxreid.models.bert import CrossEncoder, MLMHead, TextEncoder, image_keys
 
@@ -17,56 +18,24 @@ HEAD = MLMHead(width=32, vocabulary=41)
 TAP = (8, 4, 7)  # texts, heads, image tokens
 
 
+def network() -> dict:
+    """Shapes of the three trees."""
+    tokens, states = np.zeros((1, 5), np.int32), np.zeros((1, 5, 32), np.float32)
+    images = np.zeros((1, 7, 24), np.float32)
+    return {
+        "text": shapes(TEXT, tokens, tokens == 0),
+        "cross": shapes(CROSS, states, tokens == 0, images),
+        "mlm": shapes(HEAD, states, np.zeros((41, 32), np.float32)),
+    }
+
+
 def tree(golden, kind: str) -> dict:
     """Our three trees from ALBEF's names; `kind` is 'weight' or 'gradient'."""
-
-    def get(name):
-        return golden[f"{kind}/{name}"]
-
-    def norm(name):
-        return {"scale": get(f"{name}.weight"), "bias": get(f"{name}.bias")}
-
-    def dense(name):
-        return {"kernel": get(f"{name}.weight").T, "bias": get(f"{name}.bias")}
-
-    def attention(name):
-        params = {}
-        for part in ("query", "key", "value"):
-            kernel, bias = dense(f"{name}.self.{part}").values()
-            params[part] = {"kernel": kernel.reshape(-1, 4, 8), "bias": bias.reshape(4, 8)}
-        kernel, bias = dense(f"{name}.output.dense").values()
-        return params | {"out": {"kernel": kernel.reshape(4, 8, 32), "bias": bias}}
-
-    def layer(index, cross):
-        name = f"encoder.layer.{index}"
-        params = {
-            "attention": attention(f"{name}.attention"),
-            "attention_norm": norm(f"{name}.attention.output.LayerNorm"),
-            "mlp": {
-                "fc1": dense(f"{name}.intermediate.dense"),
-                "fc2": dense(f"{name}.output.dense"),
-            },
-            "mlp_norm": norm(f"{name}.output.LayerNorm"),
-        }
-        if cross:
-            params["crossattention"] = attention(f"{name}.crossattention")
-            params["crossattention_norm"] = norm(f"{name}.crossattention.output.LayerNorm")
-        return params
-
-    tables = ("word_embeddings", "position_embeddings", "token_type_embeddings")
-    embeddings = {table: {"embedding": get(f"embeddings.{table}.weight")} for table in tables}
-    return {
-        "text": {
-            "embeddings": embeddings | {"norm": norm("embeddings.LayerNorm")},
-            **{f"layer_{i}": layer(i, cross=False) for i in range(2)},
-        },
-        "cross": {f"layer_{i}": layer(2 + i, cross=True) for i in range(3)},
-        "head": {
-            "dense": dense("cls.predictions.transform.dense"),
-            "norm": norm("cls.predictions.transform.LayerNorm"),
-            "bias": get("cls.predictions.bias"),
-        },
+    state = {
+        f"text_encoder.{'' if name.startswith('cls.') else 'bert.'}{name}": value
+        for name, value in under(golden, f"{kind}/").items()
     }
+    return converted(state, "albef", network())
 
 
 def forward(params, golden, image_tokens, tap=None, tap_layer=None):
@@ -78,7 +47,7 @@ def forward(params, golden, image_tokens, tap=None, tap_layer=None):
     )
     embedding = params["text"]["embeddings"]["word_embeddings"]["embedding"]
     words = fused[np.arange(len(masked)), masked]
-    return text, fused, weights, HEAD.apply({"params": params["head"]}, words, embedding)
+    return text, fused, weights, HEAD.apply({"params": params["mlm"]}, words, embedding)
 
 
 def probability(params, golden, tap, tap_layer):
@@ -155,7 +124,7 @@ def test_init_makes_the_same_trees_and_shapes(golden, params):
     made = {
         "text": jax.eval_shape(TEXT.init, key, tokens, mask),
         "cross": jax.eval_shape(CROSS.init, key, hidden, mask, image_tokens),
-        "head": jax.eval_shape(HEAD.init, key, hidden[:, 0], embedding),
+        "mlm": jax.eval_shape(HEAD.init, key, hidden[:, 0], embedding),
     }
     made = {name: tree["params"] for name, tree in made.items()}
     assert jax.tree.map(jnp.shape, made) == jax.tree.map(jnp.shape, params)
@@ -327,7 +296,7 @@ def test_bfloat16_is_close_with_float32_logits(golden, params):
         return (
             fused,
             weights,
-            HEAD.clone(**half).apply({"params": params["head"]}, words, embedding),
+            HEAD.clone(**half).apply({"params": params["mlm"]}, words, embedding),
         )
 
     fused, weights, logits = run(params)

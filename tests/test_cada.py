@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from blip_names import Names
+from converted import converted, shapes, under
 from tiny import QUICK, random_values, recipe
 
 from configs import cada as cada_config
@@ -265,14 +265,6 @@ def released():
     """(arrays, parameters of the network, network)."""
     with np.load(RELEASE) as file:
         arrays = dict(file)
-    names = Names(arrays, "weight", heads=2)
-    params = {
-        "text": names.decoder("text_encoder.", depth=2),
-        "text_decoder": names.decoder("text_decoder.bert.", depth=2),
-        "mlm": names.head("text_decoder.cls."),
-        "itm_head": names.dense("itm_head"),
-        "itm_local_head": names.dense("itm_local_head"),
-    }
     size = {"vocabulary": 30, "width": 16, "depth": 2, "cross_depth": 2, "heads": 2, "mlp": 24}
     model = DualAssociation(
         ViT((16, 16)),
@@ -280,6 +272,15 @@ def released():
         MLMHead(16, 30),
         6,
         TextDecoder(**size, max_positions=80, dropout=0.0, causal=True),
+    )
+    images, tokens = np.zeros((1, 16, 16, 3), np.float32), np.zeros((1, 9), np.int32)
+    # The file has image tokens of 12 numbers in place of an image encoder.
+    network = shapes(model, images, tokens, tokens == 0)
+    for name in ("vit", "image_proj", "text_proj"):
+        del network[name]
+    text = shapes(model.text, tokens, tokens == 0, np.zeros((1, 5, 12), np.float32))
+    params = converted(
+        under(arrays, "weight/"), "cada", {**network, "text": text, "text_decoder": text}
     )
     return arrays, jax.tree.map(jnp.asarray, params), model
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from blip_names import Names
+from converted import converted, shapes, under
 
 from jaxreid.losses.atp import group_matching_losses
 from jaxreid.losses.masked_language import masked_language_loss
@@ -32,13 +32,22 @@ def golden():
 
 
 def tree(golden, kind):
-    names = Names(golden, kind, heads=4)
-    return {
-        "text": names.decoder("text.", depth=2),
-        "mlm": names.head("cls."),
-        "itm_head": names.dense("itm_head"),
-        "itm_local_head": names.dense("itm_local_head"),
+    """Our parameters; of BLIP's text model, its MLM head and the heads of CADA."""
+    tokens, images = np.zeros((1, 5), np.int32), np.zeros((1, 7, 24), np.float32)
+    states, table = np.zeros((1, 5, 32), np.float32), np.zeros((41, 32), np.float32)
+    head = {"kernel": np.zeros((32, 2)), "bias": np.zeros(2)}
+    network = {
+        "text": shapes(DECODER, tokens, tokens == 0, images),
+        "mlm": shapes(MLMHead(32, 41), states, table),
+        "itm_head": head,
+        "itm_local_head": head,
     }
+    places = {"text": "text_encoder.", "cls": "text_decoder.cls."}
+    state = {}
+    for name, value in under(golden, f"{kind}/").items():
+        part, _, rest = name.partition(".")
+        state[places.get(part, f"{part}.") + rest] = value
+    return converted(state, "cada", network)
 
 
 @pytest.fixture(scope="module")

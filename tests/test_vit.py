@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from converted import converted, shapes, under
 
 from jaxreid.models.vit import ViT, normalise
 
@@ -15,44 +16,8 @@ SIZES = {"image_size": (48, 32), "patch": 8, "width": 32, "depth": 2, "heads": 4
 
 def tree(golden, kind: str) -> dict:
     """Our parameters from timm's names; `kind` is 'weight' or 'gradient'."""
-
-    def get(name):
-        return golden[f"{kind}/{name}"]
-
-    def norm(name):
-        return {"scale": get(f"{name}.weight"), "bias": get(f"{name}.bias")}
-
-    def dense(name):
-        return {"kernel": get(f"{name}.weight").T, "bias": get(f"{name}.bias")}
-
-    params = {
-        "cls_token": get("cls_token"),
-        "pos_embed": get("pos_embed"),
-        "patch_embed": {
-            "kernel": get("patch_embed.proj.weight").transpose(2, 3, 1, 0),
-            "bias": get("patch_embed.proj.bias"),
-        },
-        "norm": norm("norm"),
-    }
-    for i in range(2):
-        block = f"blocks.{i}"
-        qkv = get(f"{block}.attn.qkv.weight").reshape(3, 4, 8, 32).transpose(0, 3, 1, 2)
-        bias = get(f"{block}.attn.qkv.bias").reshape(3, 4, 8)
-        attention = {
-            name: {"kernel": qkv[j], "bias": bias[j]}
-            for j, name in enumerate(("query", "key", "value"))
-        }
-        attention["out"] = {
-            "kernel": get(f"{block}.attn.proj.weight").T.reshape(4, 8, 32),
-            "bias": get(f"{block}.attn.proj.bias"),
-        }
-        params[f"blocks_{i}"] = {
-            "norm1": norm(f"{block}.norm1"),
-            "attn": attention,
-            "norm2": norm(f"{block}.norm2"),
-            "mlp": {"fc1": dense(f"{block}.mlp.fc1"), "fc2": dense(f"{block}.mlp.fc2")},
-        }
-    return params
+    network = {"vit": shapes(ViT(**SIZES), np.zeros((1, *SIZES["image_size"], 3), np.float32))}
+    return converted(under(golden, f"{kind}/"), "vit", network, (6, 4))["vit"]
 
 
 @pytest.fixture(scope="module")

@@ -200,3 +200,73 @@ def test_a_file_of_another_kind_is_named_before_anything_is_made():
     with pytest.raises(ValueError, match=r"looks like a pretrained checkpoint of BLIP .* \(kind "
                        r"blip\), kind albef was asked for"):  # fmt: skip
         to_ours(state, find("albef"), target, source="x.pth")
+
+
+# Files that the pretraining of others starts from
+
+
+def bert_state() -> tuple[dict, dict]:
+    """(a state_dict of transformers' BertForMaskedLM, shapes of our text and cross encoder)."""
+    state = values(listed("albef", "tiny"))
+    state = {
+        key.removeprefix("text_encoder."): value
+        for key, value in state.items()
+        if key.startswith("text_encoder.") and "crossattention" not in key
+    }
+    shapes = shapes_of(networks.align_fuse()[1])
+    keep = ("text/", "cross/", "mlm/")
+    return state, {name: shape for name, shape in shapes.items() if name.startswith(keep)}
+
+
+@pytest.mark.parametrize("form", ["new", "old", "encoder"])
+def test_bert_gives_what_albef_s_bert_gives_but_for_the_cross_attention(form):
+    """ALBEF keeps the names of BERT, and its outputs are compared above."""
+    *_, arrays, _ = made("albef")
+    state, shapes = bert_state()
+    names = {
+        "new": lambda key: key,
+        "old": lambda key: key.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ),
+        "encoder": lambda key: key.removeprefix("bert."),
+    }
+    state = {names[form](k): x for k, x in state.items() if form != "encoder" or k[:4] == "bert"}
+    pooler = "" if form == "encoder" else "bert."
+    state[f"{pooler}pooler.dense.weight"] = np.ones((2, 2), np.float32)
+    assert recognise(state).name == "bert"
+    found, report = to_ours(state, find("bert"), Target(shapes), source="x.bin")
+    lacking = {n for n in shapes if "crossattention" in n or (form == "encoder" and n[:3] == "mlm")}
+    assert set(report.fresh) == lacking
+    assert set(found) == set(shapes) - lacking
+    for name, value in found.items():
+        np.testing.assert_array_equal(value, arrays[name])
+
+
+def test_bert_at_full_size_has_its_keys():
+    target, _ = full_size("albef")
+    keep = ("text/", "cross/", "mlm/")
+    written = published_shapes(
+        {n: s for n, s in target.shapes.items() if n.startswith(keep)}, find("bert")
+    )
+    release = {
+        key.removeprefix("text_encoder."): shape
+        for key, shape in listed("albef", "full").items()
+        if key.startswith("text_encoder.") and "crossattention" not in key
+    }
+    assert written == release
+    assert len(written) == 205
+
+
+def test_deit_gives_the_image_encoder_at_another_size():
+    target, _ = full_size("albef")
+    shapes = {n: s for n, s in target.shapes.items() if n.startswith("vit/")}
+    state = {k: np.broadcast_to(np.float32(0.5), s) for k, s in published_shapes(
+        shapes | {"vit/pos_embed": (1, 197, 768)}, find("vit")).items()}  # fmt: skip
+    assert len(state) == 150
+    state |= {"head.weight": np.zeros((1000, 768)), "head.bias": np.zeros(1000)}
+    assert recognise(state).name == "vit"
+    arrays, report = to_ours(state, find("vit"), target, source="deit.pth")
+    assert set(arrays) == set(shapes)
+    assert arrays["vit/pos_embed"].shape == (1, 193, 768)
+    assert report.resized[0][1:] == ((14, 14), (24, 8), "bicubic")
+    assert report.unused == ("head.bias", "head.weight")

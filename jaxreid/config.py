@@ -153,6 +153,13 @@ def encoders(model: ConfigDict) -> tuple[str, str]:
     return model.image_encoder, model.text_encoder
 
 
+def patch_grid(config: ConfigDict) -> tuple[int, int]:
+    """Returns how many patches an image has, in its height and its width."""
+    patch = config.model[encoders(config.model)[0]].patch
+    height, width = config.image.size
+    return height // patch, width // patch
+
+
 def _check_image(image: ConfigDict, encoder: str, patch: int) -> None:
     """Rules of the section `image` that concern the network; `read_augmentation` has the others."""
     _one_of("image.resize", image.resize, RESAMPLERS)

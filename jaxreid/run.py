@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxreid import optim, results
 from jaxreid.checkpoint import Checkpoints
-from jaxreid.config import RANDOM, check, check_needed
+from jaxreid.config import RANDOM, check, check_needed, patch_grid
 from jaxreid.data import pipeline
 from jaxreid.devices import peak_flops
 from jaxreid.evaluate import Evaluation, Items, Settings
@@ -263,9 +263,7 @@ def _start(config: ConfigDict, method: Method) -> _Start:
     key = jax.random.key(config.seed)
     params = jax.eval_shape(method.init, key)
     shapes = named_shapes(params, jax.eval_shape(method.init_memory, key, params))
-    patch = config.model.vit.patch
-    grid = (config.image.size[0] // patch, config.image.size[1] // patch)
-    filled = fill(open_sources(config), shapes, grid, rules.fresh, rules.unused)
+    filled = fill(open_sources(config), shapes, patch_grid(config), rules.fresh, rules.unused)
     tell(filled)
     return _Start(
         partial(put, arrays=filled.arrays), partial(put, arrays=filled.arrays, prefix=MEMORY)

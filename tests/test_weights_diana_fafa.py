@@ -15,16 +15,18 @@ import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from configs import diana, fafa
 from jaxreid.config import check_needed
+from jaxreid.data.text import SPECIAL
 from jaxreid.published import fill, open_sources
 from jaxreid.streams.dialogue_network import make_dialogue_network
 from jaxreid.streams.query_former import init_query_former, make_query_former
 from jaxreid.weights.convert import Target, published_shapes, to_ours, to_published
 from jaxreid.weights.names import find
 from jaxreid.weights.recognise import recognise
+from tools import convert_weights
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 LLAMA_VOCABULARY = 128_256
@@ -286,6 +288,29 @@ def test_diana_starts_from_the_files_of_its_encoders_or_from_its_own(shapes, tmp
     whole = random_state(published_shapes(shapes, find("diana")))
     config = recipe(lambda: diana.get_config("released"), whole, folder=tmp_path)
     assert fill(open_sources(config), shapes, (8, 4), fresh).fresh == ()
+
+
+def test_the_tool_writes_what_dianas_release_would_read_again(shapes, tmp_path, capsys):
+    (tmp_path / "tiny.py").write_text(
+        "from tests.test_weights_diana_fafa import tiny_diana\n"
+        "def get_config(variant=''):\n    return tiny_diana()\n"
+    )
+    vocabulary = tmp_path / "vocabulary"
+    vocabulary.mkdir()
+    words = [*SPECIAL, *(f"word{i}" for i in range(21 - len(SPECIAL)))]
+    (vocabulary / "vocab.txt").write_text("\n".join(words) + "\n")
+    state = random_state(published_shapes(shapes, find("diana")))
+    path = str(tmp_path / "model.safetensors")
+    save_file({key: np.asarray(x, order="C") for key, x in state.items()}, path)
+    out, back = str(tmp_path / "ours"), str(tmp_path / "back.safetensors")
+    arguments = ["--config", str(tmp_path / "tiny.py"), "--tokenizer", str(vocabulary)]
+    assert convert_weights.main([path, *arguments, "--out", out]) == 0, capsys.readouterr().err
+    assert "DiaNA's checkpoint (Flame-Chasers/DiaNA) (kind diana)" in capsys.readouterr().out
+    assert convert_weights.main(["--back", out, "--kind", "diana", "--out", back]) == 0
+    again = load_file(back)
+    assert again.keys() == state.keys()
+    for key, value in state.items():
+        np.testing.assert_array_equal(again[key], value)
 
 
 @pytest.mark.parametrize("eva_first", [True, False])

@@ -55,7 +55,7 @@ def _read_in(options: argparse.Namespace) -> None:
     if os.path.exists(options.out) and (not os.path.isdir(options.out) or os.listdir(options.out)):
         raise ValueError(f"--out {options.out} is there and no empty folder: give another")
     from jaxreid.arguments import load_recipe
-    from jaxreid.config import check
+    from jaxreid.config import check, patch_grid
     from jaxreid.published import fill, named_shapes, open_sources
     from jaxreid.start import read_rules
 
@@ -77,9 +77,7 @@ def _read_in(options: argparse.Namespace) -> None:
     method = method_module(config.method).make(config)
     shapes = named_shapes(jax.eval_shape(method.init, jax.random.key(0)))
     rules = read_rules(config)
-    patch = config.model.vit.patch
-    grid = (config.image.size[0] // patch, config.image.size[1] // patch)
-    filled = fill(sources, shapes, grid, rules.fresh, rules.unused)
+    filled = fill(sources, shapes, patch_grid(config), rules.fresh, rules.unused)
     for report in filled.reports:
         print("\n".join(report.lines()))
     if filled.fresh:

@@ -74,7 +74,7 @@ def to_ours(
         if key not in known and (skeleton(key) in spare or any(p.fullmatch(key) for p in patterns))
     }
     unknown = [key for key in state if key not in known and key not in spare_keys]
-    if False:
+    if unknown:
         hint = named_kind(state, kind)
         raise ValueError(
             f"{source}: {hint or _what(kind)} has no parameter of the config for "

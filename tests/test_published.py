@@ -9,10 +9,13 @@ import pytest
 from safetensors.numpy import save_file
 
 from configs import albef, cada, laip
+from jaxreid import run
+from jaxreid.arguments import load_recipe
 from jaxreid.config import check, check_needed
+from jaxreid.parts import method_module
 from jaxreid.published import MEMORY, fill, is_published, named_shapes, open_sources, put
 from tests import released_networks as networks
-from tests.published_state import IMAGE, PATCH, VOCABULARY, values
+from tests.published_state import IMAGE, PATCH, QUEUE, VOCABULARY, values
 from tests.test_weights_releases import listed
 
 GRID = (IMAGE // PATCH,) * 2
@@ -191,7 +194,7 @@ def test_fields_for_a_folder_and_for_files_are_not_mixed(files, tmp_path):
         check(recipe("none"), devices=1)
 
 
-# The tool
+# A run, and the tool
 
 
 @pytest.fixture
@@ -208,9 +211,36 @@ def tiny_recipe(tmp_path):
         "    config = tiny(albef.get_config('cuhk_pedes'), 1, 1)\n"
         "    config.text.max_tokens = config.text.max_phrase_tokens = 9\n"
         f"    config.text.tokenizer = {str(folder)!r}\n"
+        f"    config.albef.queue_length = config.train.batch_size = {QUEUE}\n"
         "    return config\n"
     )
     return str(path)
+
+
+def test_a_run_starts_from_the_parameters_and_the_memory_of_a_file(files, tiny_recipe, trees):
+    config = load_recipe(tiny_recipe)
+    config.start, config.train.steps_per_epoch = files["albef"], 1
+    start = run._start(config, method_module("albef").make(config))
+    state = state_of(files["albef"])
+    params, memory = (jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree) for tree in trees)
+    started = start.params(params)
+    np.testing.assert_array_equal(started["temperature"], state["temp"])
+    np.testing.assert_array_equal(
+        started["mlm"]["bias"], state["text_encoder.cls.predictions.bias"]
+    )
+    np.testing.assert_array_equal(start.memory(memory).text_queue[0], state["text_queue"][:, 1])
+    config.start = "random"
+    assert run._start(config, None).params is None
+
+
+def test_training_without_the_weights_that_a_recipe_needs_ends_at_once(tmp_path):
+    config = laip.get_config("rstpreid")
+    for name in ("batch_size", "chunk", "pair_batch"):
+        config.eval[name] = jax.device_count()
+    config.train.batch_size = jax.device_count()
+    with pytest.raises(ValueError, match=r"this recipe starts from mscoco\.pth"):
+        run.train(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_tool_converts_there_and_back(files, tiny_recipe, tmp_path, capsys):

@@ -170,6 +170,11 @@ def test_memory_is_filled_where_the_file_has_it_and_fresh_where_not():
     ours, report = convert(published(**copies, queue=values(5, 4), ptr=np.array([1])), target)
     assert report.fresh == ("new/kernel",)
     np.testing.assert_array_equal(ours["memory/a_1/kernel"], copies["copy.1.w"].T)
+    # Copies of later layers are left out, of layers that are nowhere refused.
+    ours, report = convert(published(**copies, **{"copy.2.w": values(3, 4)}), target)
+    assert report.unused == ("copy.2.w",)
+    with pytest.raises(ValueError, match=r"for copy\.3\.w"):
+        convert(published(**copies, **{"copy.3.w": values(3, 4)}), target)
     # A network without memory leaves the keys out; copies of later layers are never used.
     unread = copies | {"copy.2.w": values(3, 4), "head.bias": values(1)}
     _, report = convert(published(**unread, queue=values(5, 4), ptr=np.array([1])))

@@ -38,30 +38,35 @@ def made(model: Llama):
     return jax.eval_shape(model.init, jax.random.key(0), tokens, tokens == 0)["params"]
 
 
-@pytest.fixture(scope="module")
-def golden():
+def stored():
     with np.load(GOLDEN) as arrays:
         return dict(arrays)
 
 
-def tree(golden, kind):
+@pytest.fixture(scope="module")
+def golden():
+    return stored()
+
+
+def tree(golden, kind, dtype=np.float32):
     """Our parameters, or gradients of them."""
     state = {k.removeprefix(f"{kind}/"): x for k, x in golden.items() if k.startswith(f"{kind}/")}
     shapes = {
         name: leaf.shape for name, leaf in flatten_dict({"text": made(llama())}, sep="/").items()
     }
-    arrays, report = to_ours(state, names.find("llama"), Target(shapes), source="llama.npz")
+    arrays, report = to_ours(
+        state, names.find("llama"), Target(shapes), source="llama.npz", dtype=dtype
+    )
     assert not report.unused
     back, _ = to_published(arrays, names.find("llama"))
     assert back.keys() == state.keys()
     for name, array in back.items():
-        np.testing.assert_array_equal(array, state[name])
+        np.testing.assert_array_equal(array, state[name].astype(dtype))
     return unflatten_dict(arrays, sep="/")["text"]
 
 
-@pytest.fixture(scope="module")
-def run():
-    """Compiled: parameters, tokens, mask, probe -> ((scalar, hidden states), gradients)."""
+def compiled():
+    """Parameters, tokens, mask, probe -> ((scalar, hidden states), gradients)."""
     model = llama(remat=True)
 
     def scalar(params, tokens, mask, probe):
@@ -69,6 +74,23 @@ def run():
         return (hidden * probe).sum(-1).mean(), hidden
 
     return jax.jit(jax.value_and_grad(scalar, has_aux=True), compiler_options=QUICK)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return compiled()
+
+
+def differences(dtype) -> dict[str, float]:
+    """Largest differences of outputs and gradients, for a process in which float32 is `dtype`."""
+    golden = stored()
+    inputs = [golden["input/tokens"], golden["input/mask"], golden["input/probe"].astype(dtype)]
+    (_, hidden), gradients = compiled()(tree(golden, "weight", dtype), *inputs)
+    found = {"hidden": np.abs(hidden * inputs[1][..., None] - golden["output/hidden"]).max()}
+    want = flatten_dict(tree(golden, "gradient", dtype), sep="/")
+    for name, gradient in flatten_dict(gradients, sep="/").items():
+        found[name] = np.abs(gradient - want[name]).max()
+    return {name: float(difference) for name, difference in found.items()}
 
 
 @pytest.fixture(scope="module")

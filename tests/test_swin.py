@@ -44,25 +44,31 @@ def made(model: Swin):
     return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
 
 
-@pytest.fixture(scope="module")
-def golden():
+def stored():
     with np.load(GOLDEN) as arrays:
         return dict(arrays)
 
 
-def tree(golden, kind):
+@pytest.fixture(scope="module")
+def golden():
+    return stored()
+
+
+def tree(golden, kind, dtype=np.float32):
     """Our parameters, or gradients of them."""
     state = {k.removeprefix(f"{kind}/"): x for k, x in golden.items() if k.startswith(f"{kind}/")}
     shapes = {
         name: leaf.shape
         for name, leaf in flatten_dict({"vit": made(swin(SIZES[0]))}, sep="/").items()
     }
-    arrays, report = to_ours(state, names.find("swin"), Target(shapes), source="swin.npz")
+    arrays, report = to_ours(
+        state, names.find("swin"), Target(shapes), source="swin.npz", dtype=dtype
+    )
     assert not report.unused
     back, _ = to_published(arrays, names.find("swin"))
     assert back.keys() == {f"swinv2.{name}" for name in state}
     for name, array in state.items():
-        np.testing.assert_array_equal(back[f"swinv2.{name}"], array)
+        np.testing.assert_array_equal(back[f"swinv2.{name}"], array.astype(dtype))
     return unflatten_dict(arrays, sep="/")["vit"]
 
 
@@ -71,16 +77,32 @@ def params(golden):
     return jax.tree.map(jnp.asarray, tree(golden, "weight"))
 
 
-@pytest.fixture(scope="module")
-def result(golden, params):
+def run(golden, params, dtype=np.float32):
     """((scalar, tokens), gradients) of the first size, with blocks computed twice."""
     model = swin(SIZES[0], remat=True)
+    images, probe = (golden[f"input/{name}"].astype(dtype) for name in ("images_0", "probe"))
 
     def scalar(params):
-        tokens = model.apply({"params": params}, golden["input/images_0"])
-        return (tokens * golden["input/probe"]).sum(-1).mean(), tokens
+        tokens = model.apply({"params": params}, images)
+        return (tokens * probe).sum(-1).mean(), tokens
 
     return jax.jit(jax.value_and_grad(scalar, has_aux=True), compiler_options=QUICK)(params)
+
+
+@pytest.fixture(scope="module")
+def result(golden, params):
+    return run(golden, params)
+
+
+def differences(dtype) -> dict[str, float]:
+    """Largest differences of tokens and gradients, for a process in which float32 is `dtype`."""
+    golden = stored()
+    (_, tokens), gradients = run(golden, tree(golden, "weight", dtype), dtype)
+    found = {"tokens": np.abs(tokens - golden["output/tokens_0"]).max()}
+    want = flatten_dict(tree(golden, "gradient", dtype), sep="/")
+    for name, gradient in flatten_dict(gradients, sep="/").items():
+        found[name] = np.abs(gradient - want[name]).max()
+    return {name: float(difference) for name, difference in found.items()}
 
 
 def test_tokens_equal_transformers_where_the_last_grid_is_narrower_than_a_window(golden, result):
@@ -89,8 +111,8 @@ def test_tokens_equal_transformers_where_the_last_grid_is_narrower_than_a_window
 
 def test_tokens_equal_transformers_where_windows_shrink_and_grids_are_odd(golden, params):
     model = swin(SIZES[1])
-    run = jax.jit(lambda p, x: model.apply({"params": p}, x), compiler_options=QUICK)
-    tokens = run(params, golden["input/images_1"])
+    encode = jax.jit(lambda p, x: model.apply({"params": p}, x), compiler_options=QUICK)
+    tokens = encode(params, golden["input/images_1"])
     np.testing.assert_allclose(tokens, golden["output/tokens_1"], rtol=0, atol=1e-5)
 
 

@@ -8,7 +8,10 @@ blip2_fafa_cpr.py.
 """
 
 import json
+import os
 import pathlib
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -63,6 +66,31 @@ def fafa_shapes(vocabulary) -> dict:
 @pytest.fixture(scope="module")
 def full_fafa():
     return fafa_shapes(30_523)
+
+
+# In double precision
+
+
+def test_converted_encoders_equal_transformers_to_ten_digits():
+    """In a process of its own, where float64 stands for float32 throughout the package."""
+    code = (
+        "import jax, jax.numpy as jnp, json, numpy as np\n"
+        "jax.config.update('jax_enable_x64', True)\n"
+        "jnp.float32 = jnp.float64\n"
+        "from tests import test_llama, test_swin\n"
+        "found = {m.__name__: m.differences(np.float64) for m in (test_llama, test_swin)}\n"
+        "print(json.dumps(found))\n"
+    )
+    root = pathlib.Path(__file__).parents[1]
+    paths = {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=os.environ | paths, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for module, found in json.loads(done.stdout.splitlines()[-1]).items():
+        for name, difference in found.items():
+            assert difference < 1e-10, f"{module}: {name} differs by {difference:.1e}"
 
 
 # At full size

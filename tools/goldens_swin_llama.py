@@ -3,8 +3,9 @@
     python tools/goldens_swin_llama.py --out tests/goldens
 
 Needs torch and transformers beside the package; the tests need neither, only the files. Two runs
-write equal bytes for equal versions. Swin runs in double precision: cosines times a hundred round
-coarsely. Keys are those of tools/goldens.py, parameters have transformers' names. Files:
+write equal bytes for equal versions. All is computed in double precision, from parameters and
+inputs that float32 holds. Keys are those of tools/goldens.py, parameters have transformers' names.
+Files:
 
   swin.npz   Swinv2Model on images of two sizes with one set of weights: of 48 x 24 pixels the last
              grid is narrower than its windows, which are as high as it (as of the release's
@@ -18,6 +19,7 @@ coarsely. Keys are those of tools/goldens.py, parameters have transformers' name
 """
 
 import argparse
+import contextlib
 import json
 import pathlib
 
@@ -39,16 +41,32 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     for seed, make in ((60, swin), (61, llama)):
-        arrays = make(np.random.default_rng(seed))
-        arrays = {
-            n: x.astype(np.float32) if x.dtype == np.float64 else x for n, x in arrays.items()
-        }
+        with double_precision():
+            arrays = make(np.random.default_rng(seed))
+        for name, values in arrays.items():
+            if name.startswith(("input/", "weight/")) and values.dtype == np.float64:
+                arrays[name] = values.astype(np.float32)
         np.savez_compressed(out / f"{make.__name__}.npz", **arrays)
     with torch.device("meta"):
         state = released().state_dict()
     names = sorted(state)
     shapes = [json.dumps(list(state[name].shape)) for name in names]
     np.savez_compressed(out / "diana_keys.npz", keys=np.array(names), shapes=np.array(shapes))
+
+
+@contextlib.contextmanager
+def double_precision():
+    """Makes of transformers' casts to float32 casts to float64."""
+    single, cast = torch.float32, torch.Tensor.float
+    torch.float32 = torch.float = torch.float64
+    torch.Tensor.float = torch.Tensor.double
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(single)
+        torch.float32 = torch.float = single
+        torch.Tensor.float = cast
 
 
 def swin(rng: np.random.Generator) -> Arrays:
@@ -115,9 +133,10 @@ def llama(rng: np.random.Generator) -> Arrays:
     )
     model = LlamaModel(config).eval()
     randomise(model, rng)
+    model.double()
     tokens = torch.from_numpy(rng.integers(0, 41, size=(TEXTS, LENGTH)))
     mask = torch.arange(LENGTH)[None] < torch.tensor([19, 12, 1, 8])[:, None]
-    probe = tensor(rng.normal(size=(TEXTS, LENGTH, WIDTH))) * mask[..., None]
+    probe = tensor(rng.normal(size=(TEXTS, LENGTH, WIDTH))).double() * mask[..., None]
     hidden = model(tokens, attention_mask=mask.long(), use_cache=False).last_hidden_state
     (hidden * probe).sum(-1).mean().backward()
     return {

@@ -232,6 +232,7 @@ class WindowAttention(nn.Module):
     def _position_bias(self) -> jax.Array:
         """f32[H, side^2, side^2]."""
         table, index = relative_offsets(self.side)
+        table = jnp.asarray(table, jnp.float32)
         hidden = nn.Dense(_BIAS_HIDDEN, kernel_init=self.kernel_init, name="position_fc1")(table)
         bias = nn.Dense(
             self.heads, use_bias=False, kernel_init=self.kernel_init, name="position_fc2"
@@ -249,7 +250,7 @@ def relative_offsets(side: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns all offsets within a window, and which of them each pair of its patches has.
 
     Returns:
-      f32[(2 side - 1)^2, 2] of row and column, sign(x) log2(1 + |x|) / 3 of offsets scaled to
+      f64[(2 side - 1)^2, 2] of row and column, sign(x) log2(1 + |x|) / 3 of offsets scaled to
       -8 .. 8; i32[side^2, side^2], row of it of a patch less another.
     """
     offsets = np.stack(np.mgrid[1 - side : side, 1 - side : side], axis=-1).reshape(-1, 2)
@@ -258,7 +259,7 @@ def relative_offsets(side: int) -> tuple[np.ndarray, np.ndarray]:
     places = np.stack(np.mgrid[:side, :side], axis=-1).reshape(-1, 2)
     between = places[:, None] - places[None] + side - 1
     index = between[..., 0] * (2 * side - 1) + between[..., 1]
-    return table.astype(np.float32), index.astype(np.int32)
+    return table, index.astype(np.int32)
 
 
 def shifted_apart(grid: tuple[int, int], side: int, shift: int) -> np.ndarray:

@@ -209,6 +209,17 @@ def test_encoders_start_from_files_of_their_own(shapes):
         assert set(ours) == names
 
 
+def test_an_encoder_can_be_written_alone(shapes):
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    for kind, ours in (("swin", "vit/"), ("llama", "text/")):
+        part = {name: shape for name, shape in shapes.items() if name.startswith(ours)}
+        published, left = to_published(arrays, find(kind))
+        assert {key: x.shape for key, x in published.items()} == published_shapes(part, find(kind))
+        assert set(left) == set(shapes) - set(part)
+    with pytest.raises(ValueError, match=r"kind eva\) has no key for image_proj/bias"):
+        to_published({name: x for name, x in arrays.items() if name[:3] != "vit"}, find("eva"))
+
+
 def fafa_state(kind):
     """A tiny checkpoint of BLIP-2's network, and the names and shapes of ours."""
     config = fafa.get_config("syncpr")

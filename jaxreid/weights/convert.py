@@ -142,7 +142,7 @@ def to_published(
         if _matches(kind.zeros, name):
             if np.any(arrays[name]):
                 raise ValueError(f"{source}: {name} is 0 in {kind.title}, here it is not")
-        elif not _matches(kind.fresh, name):
+        elif not (kind.part and published) and not _matches(kind.fresh, name):
             raise ValueError(f"{source}: {_what(kind)} has no key for {name}")
     return published, tuple(name for name in left if not _matches(kind.zeros, name))
 

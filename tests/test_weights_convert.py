@@ -9,7 +9,7 @@ from jaxreid.weights import layouts
 from jaxreid.weights.convert import Target, published_shapes, to_ours, to_published
 from jaxreid.weights.names import Entry, Kind, Range, find, known, skeleton, table
 from jaxreid.weights.recognise import recognise
-from jaxreid.weights.report import Resized
+from jaxreid.weights.report import Resized, listed
 
 RNG = np.random.default_rng(0)
 
@@ -188,6 +188,13 @@ def test_positions_are_resized_to_the_grid_of_the_config():
     np.testing.assert_array_equal(ours["pos"][:, 0], state["pos"][:, 0])
     assert report.resized == (Resized("pos", (4, 4), (3, 2), "bicubic"),)
     assert "4 x 4 to 3 x 2 patches, bicubic" in "\n".join(report.lines())
+
+
+def test_a_report_lists_layers_once_and_counts_the_rest():
+    names = [f"a.layer.{i}.{part}" for i in range(12) for part in "xyz"]
+    assert listed(names) == "a.layer.#.x, a.layer.#.y, a.layer.#.z"
+    assert listed(names, most=99).count(",") == 35
+    assert listed(list("abcdefghij")) == "a, b, c, d, e, f, g, h and 2 more"
 
 
 @pytest.mark.parametrize(("rows", "kept"), [(7, 7), (8, 8), (11, 9)])

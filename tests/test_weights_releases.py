@@ -202,6 +202,22 @@ def test_a_file_of_another_kind_is_named_before_anything_is_made():
         to_ours(state, find("albef"), target, source="x.pth")
 
 
+def test_the_paper_s_cada_starts_from_blip_without_its_decoder_and_its_two_tokens():
+    config = cada.get_config("cuhk_pedes")
+    _, params = networks.dual_association(config, 30522)
+    target = Target(shapes_of(params), (14, 14))
+    _, state = full_size("blip")
+    arrays, report = to_ours(state, find("blip"), target, source="x.pth")
+    assert set(target.shapes) - set(arrays) == {"itm_local_head/kernel", "itm_local_head/bias"}
+    for name, array in arrays.items():
+        assert array.shape == target.shapes[name]
+    words = "text/embeddings/word_embeddings/embedding"
+    assert set(report.rows) == {(words, 30524, 30522), ("mlm/bias", 30524, 30522)}
+    decoder = {key for key in state if key.startswith("text_decoder.bert.")}
+    assert decoder <= set(report.unused)
+    assert not any(key.startswith(("visual_encoder.", "text_encoder.")) for key in report.unused)
+
+
 # Files that the pretraining of others starts from
 
 

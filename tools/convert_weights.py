@@ -79,7 +79,7 @@ def _read_in(options: argparse.Namespace) -> None:
     rules = read_rules(config)
     filled = fill(sources, shapes, patch_grid(config), rules.fresh, rules.unused)
     for report in filled.reports:
-        print("\n".join(report.lines()))
+        print("\n".join(report.lines(most=len(shapes))))
     if filled.fresh:
         print(f"in no file, from random where training starts: {', '.join(filled.fresh)}")
     _write_folder(options.out, config, filled.arrays, options.dtype)

@@ -1,8 +1,11 @@
 """What became of every key of a checkpoint and of every parameter of ours."""
 
+import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _LISTED = 8  # names that are told of each list
+_NUMBER = re.compile(r"(?<=[._])\d+(?=[./])")
 
 
 class Resized(NamedTuple):
@@ -28,8 +31,8 @@ class Report(NamedTuple):
     resized: tuple[Resized, ...] = ()
     rows: tuple[tuple[str, int, int], ...] = ()  # (our name, rows in the file, rows of ours)
 
-    def lines(self) -> list[str]:
-        """Returns the report as text."""
+    def lines(self, most: int = _LISTED) -> list[str]:
+        """Returns the report as text, with so many names of each list."""
         lines = [
             f"{self.source}: {self.title} (kind {self.kind})",
             f"  {len(self.filled)} parameters filled from {len(self.used)} keys",
@@ -40,7 +43,7 @@ class Report(NamedTuple):
             (self.fresh, "parameters from random"),
         ):
             if names:
-                lines.append(f"  {len(names)} {what}: {listed(names)}")
+                lines.append(f"  {len(names)} {what}: {listed(names, most)}")
         for name, old, new, method in self.resized:
             grids = f"{old[0]} x {old[1]} to {new[0]} x {new[1]} patches"
             lines.append(f"  {name}: positions resized from {grids}, {method}")
@@ -50,7 +53,9 @@ class Report(NamedTuple):
         return lines
 
 
-def listed(names: tuple[str, ...] | list[str]) -> str:
-    """Returns the first names, and how many more there are."""
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+def listed(names: Sequence[str], most: int = _LISTED) -> str:
+    """Returns the first names, "#" for the numbers of layers, and how many more there are."""
+    if len(names) > most:
+        names = list(dict.fromkeys(_NUMBER.sub("#", name) for name in names))
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

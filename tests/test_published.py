@@ -1,6 +1,9 @@
 """Starting from published files: which file gives what, and what is refused before it is read."""
 
 import json
+import os
+import pickle
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -264,6 +267,16 @@ def test_the_tool_converts_there_and_back(files, tiny_recipe, tmp_path, capsys):
     assert "no empty folder" in capsys.readouterr().err
 
 
+class Hostile:
+    """Makes a file when it is unpickled as Python does it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.folder}/executed",)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -272,6 +285,7 @@ def test_the_tool_converts_there_and_back(files, tiny_recipe, tmp_path, capsys):
         ({"itm_head.bias": np.ones(3, np.float32)}, "itm_head.bias is [3], the config needs [2]"),
         ({"itm_head.bias": np.array([np.inf, 0], np.float16)}, "no finite float32: it overflowed"),
         ("cut", "no whole safetensors"),
+        ("code", "system"),
         ("text", "text.pth"),
     ],
 )
@@ -283,6 +297,9 @@ def test_the_tool_tells_what_is_wrong_in_one_sentence(
     path = str(tmp_path / "wrong.pth")
     if change == "text":
         path = files["text"]
+    elif change == "code":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps({"model": Hostile(tmp_path)}, 2))
     elif change == "cut":
         with open(files["albef"], "rb") as file, open(path, "wb") as cut:
             cut.write(file.read()[:5000])
@@ -296,6 +313,7 @@ def test_the_tool_tells_what_is_wrong_in_one_sentence(
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert not out.exists()
+    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize(

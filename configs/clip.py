@@ -2,7 +2,8 @@
 
 python -m jaxreid.main --config configs/clip.py                        # synthpedes, laptop
 python -m jaxreid.main --config configs/clip.py --config.clip.loss=cmpm+cmpc
-python -m jaxreid.main --config configs/clip.py:cuhk_pedes --config.data.manual_dir /data
+python -m jaxreid.main --config configs/clip.py:cuhk_pedes --config.data.manual_dir /data \
+  --config.start=ViT-B-16.pt                                           # of openai/CLIP
 python -m jaxreid.main --config configs/clip.py:start                  # the small start weights
 
 Published on CUHK-PEDES (README of IRRA), from OpenAI's ViT-B/16: R@1 68.19, R@5 86.47, R@10 91.47,
@@ -32,6 +33,8 @@ def get_config(variant: str = "") -> ConfigDict:
         label_norm="l1",  # of CMPM: the paper's; "l2" the releases'
         epsilon=1e-8,  # of SDM and CMPM
     ))  # fmt: skip
+    if config.start_rules.needs:  # CLIP's own scale, 100, is not taken over
+        config.start_rules.fresh = config.start_rules.unused = (r"logit_scale",)
     # IRRA's release keeps the scale where it starts; from random weights it is learnt.
     scale = (r"logit_scale", 1.0 if small else 0.0, 0.0)
     config.optim.groups = (scale, *config.optim.groups)

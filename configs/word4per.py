@@ -105,6 +105,10 @@ def _paper(data: str, stage: str) -> ConfigDict:
     config.eval.missing = "skip"
     config.train.epochs = (60, 60) if stage == "" else (60,)
     if stage == "stage2":
+        config.start_rules.needs = (
+            "a run of stage 1 (tools/export_start.py) or stage1_model_vitb.pth of "
+            "https://github.com/Delong-liu-bupt/Composed_Person_Retrieval"
+        )
         config.train.batch_size = 128
         config.optim.learning_rate, config.optim.warmup_learning_rate = 1e-4, 1e-5
         config.optim.epsilon = 1e-8

@@ -31,6 +31,7 @@ from jaxreid.models.clip import Clip, ImageTower, TextTower
 from jaxreid.models.interaction import Interaction, WordHead
 from jaxreid.models.inversion import TINet
 from jaxreid.models.projection import unit
+from jaxreid.published import Source, fill
 from jaxreid.streams.dual import init_clip, make_clip
 from jaxreid.streams.relation import make_relation
 from jaxreid.weights.convert import Target, published_shapes, to_ours, to_published
@@ -336,6 +337,31 @@ def test_a_network_for_words_goes_to_its_aim_and_back(kind):
     again, _ = to_published(arrays, find(kind))
     assert set(again) == set(state)
     assert all(np.array_equal(again[key], state[key]) for key in state)
+
+
+def test_two_files_give_the_networks_of_a_fused_query():
+    state, made = word4per_state(), word4per_network("text", "image")
+    other = {key: value + 1 for key, value in state.items()}
+    sources = (
+        Source("text.pth", find("word4per"), state),
+        Source("image.pth", find("word4per_image"), other),
+    )
+    filled = fill(sources, made.shapes, made.grid)
+    assert filled.fresh == ()
+    for name, theirs in (("text", state), ("image", other)):
+        got = filled.arrays[f"inversion/{name}/out/bias"]
+        np.testing.assert_array_equal(got, theirs["img2text.fc_out.bias"])
+    words = filled.arrays["text/ln_final/bias"]
+    np.testing.assert_array_equal(words, state["base_model.ln_final.bias"])
+
+
+def test_the_scale_of_the_recipe_of_clip_is_not_that_of_the_file():
+    rules = clip_recipes.get_config("cuhk_pedes").start_rules
+    _, made = network("clip")
+    source = Source("x.pt", find("clip"), values(listed("clip", "tiny")))
+    shapes = target(made).shapes
+    filled = fill((source,), shapes, GRIDS["clip"], tuple(rules.fresh), tuple(rules.unused))
+    assert filled.fresh == ("logit_scale",)
 
 
 def test_stage_one_of_word4per_has_no_network_for_words():

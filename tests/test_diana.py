@@ -71,13 +71,17 @@ MODEL = DialogueAlignment(
 )
 
 
-@pytest.fixture(scope="module")
-def golden():
+def stored():
     with np.load(GOLDEN) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 
-def tree(golden, kind="weight") -> dict:
+@pytest.fixture(scope="module")
+def golden():
+    return stored()
+
+
+def tree(golden, kind="weight", dtype=np.float32) -> dict:
     """Our parameters from the names of the release."""
     shapes = jax.eval_shape(
         MODEL.init, jax.random.key(0), golden["input/images"], golden["input/dialogues"],
@@ -85,25 +89,23 @@ def tree(golden, kind="weight") -> dict:
     )["params"]  # fmt: skip
     shapes = {name: leaf.shape for name, leaf in flatten_dict(shapes, sep="/").items()}
     state = {k.removeprefix(f"{kind}/"): x for k, x in golden.items() if k.startswith(f"{kind}/")}
-    arrays, report = to_ours(state, find("diana"), Target(shapes), source="diana.npz")
+    arrays, report = to_ours(state, find("diana"), Target(shapes), source="diana.npz", dtype=dtype)
     assert not report.unused
     assert to_published(arrays, find("diana"))[0].keys() == state.keys()
     return unflatten_dict(arrays, sep="/")
 
 
-@pytest.fixture(scope="module")
-def result(golden):
+def run(golden, dtype=np.float32):
     """((sum, outputs), gradients of the parameters)."""
     model = MODEL
     person_id = golden["input/person_id"]
+    images, dialogues = (golden[f"input/{x}"].astype(dtype) for x in ("images", "dialogues"))
 
     def loss(params):
         variables = {"params": params}
-        image, image_attributes = model.apply(
-            variables, golden["input/images"], method="encode_image"
-        )
+        image, image_attributes = model.apply(variables, images, method="encode_image")
         text, text_attributes = model.apply(
-            variables, golden["input/dialogues"], golden["input/mask"], method="encode_text"
+            variables, dialogues, golden["input/mask"], method="encode_text"
         )
         out = {
             "image_attributes": image_attributes,
@@ -122,8 +124,24 @@ def result(golden):
             )
         return sum(losses.values()), {**out, **losses}
 
-    run = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)
-    return run(tree(golden))
+    step = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)
+    return step(tree(golden, dtype=dtype))
+
+
+@pytest.fixture(scope="module")
+def result(golden):
+    return run(golden)
+
+
+def differences(dtype) -> dict[str, float]:
+    """Largest differences of outputs and gradients, for a process in which float32 is `dtype`."""
+    golden = stored()
+    (_, out), gradients = run(golden, dtype)
+    found = {name: np.abs(x - golden[f"output/{name}"]).max() for name, x in out.items()}
+    want = flatten_dict(tree(golden, "gradient", dtype), sep="/")
+    for name, gradient in flatten_dict(gradients, sep="/").items():
+        found[name] = np.abs(gradient - want[name]).max()
+    return {name: float(difference) for name, difference in found.items()}
 
 
 def test_attributes_and_similarities_equal_pytorch(golden, result):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny
 from fafa_names import fafa_tree
+from flax.traverse_util import flatten_dict
 
 from configs import fafa as recipes
 from jaxreid.data.text import train_tokenizer
@@ -76,23 +77,30 @@ def shapes_of(model: QueryFormer) -> dict:
 # Parity with PyTorch
 
 
-@pytest.fixture(scope="module")
-def golden():
+def stored():
     with np.load(GOLDENS / "fafa.npz") as arrays:
         return dict(arrays)
 
 
-def tree(golden, kind):
+@pytest.fixture(scope="module")
+def golden():
+    return stored()
+
+
+def tree(golden, kind, dtype=np.float32):
     """Parameters or gradients; those of the frozen image encoder have no gradient."""
     wanted = ".*" if kind == "weight" else "vit/norm/.*|(?!vit/).*"
-    return fafa_tree(golden, kind, shapes_of(network()), wanted)
+    return fafa_tree(golden, kind, shapes_of(network()), wanted, dtype)
 
 
-@pytest.fixture(scope="module")
-def result(golden):
+def run(golden, dtype=np.float32):
     """((sum of the losses, outputs), gradients)."""
     model = network()
-    inputs = {k.removeprefix("input/"): v for k, v in golden.items() if k.startswith("input/")}
+    inputs = {
+        name.removeprefix("input/"): x.astype(dtype) if x.dtype == np.float32 else x
+        for name, x in golden.items()
+        if name.startswith("input/")
+    }
 
     def total(params):
         params = freeze_image(params)
@@ -117,7 +125,25 @@ def result(golden):
         return out["fda"] + out["fd"] + 0.5 * out["mfr"], out
 
     step = jax.jit(jax.value_and_grad(total, has_aux=True), compiler_options=tiny.QUICK)
-    return step(jax.tree.map(jnp.asarray, tree(golden, "weight")))
+    return step(jax.tree.map(jnp.asarray, tree(golden, "weight", dtype)))
+
+
+@pytest.fixture(scope="module")
+def result(golden):
+    return run(golden)
+
+
+def differences(dtype) -> dict[str, float]:
+    """Largest differences of outputs and gradients, for a process in which float32 is `dtype`."""
+    golden = stored()
+    (_, out), gradients = run(golden, dtype)
+    golden["output/query"] = golden["output/fused"][:, 5]
+    found = {name: np.abs(x - golden[f"output/{name}"]).max() for name, x in out.items()}
+    want = flatten_dict(tree(golden, "gradient", dtype), sep="/")
+    for name, gradient in flatten_dict(gradients, sep="/").items():
+        if name in want:  # the rest is frozen
+            found[name] = np.abs(gradient - want[name]).max()
+    return {name: float(difference) for name, difference in found.items()}
 
 
 @pytest.mark.parametrize("name", ["patches", "seen", "moved", "similarity", "fda", "fd", "mfr"])

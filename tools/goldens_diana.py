@@ -3,7 +3,8 @@
     python tools/goldens_diana.py --out tests/goldens
 
 Needs torch beside the package; the tests need neither, only the file. Two runs write equal bytes
-for equal versions. Parameters have the names of the release's checkpoint. File:
+for equal versions. All is computed in double precision, from parameters and inputs that float32
+holds. Parameters have the names of the release's checkpoint. File:
 
   diana.npz   tokens of images and of dialogues, projected and refined to attributes by one refiner
               (nn.MultiheadAttention and pre-norm blocks with QuickGELU), and ITC and SDM on the
@@ -75,8 +76,9 @@ def diana(rng: np.random.Generator) -> Arrays:
     """Features, losses and gradients."""
     model = Network().eval()
     randomise(model, rng)
-    images = tensor(rng.normal(size=(PAIRS, PATCHES, IMAGE_WIDTH)))
-    dialogues = tensor(rng.normal(size=(PAIRS, LENGTH, TEXT_WIDTH)))
+    model.double()
+    images = tensor(rng.normal(size=(PAIRS, PATCHES, IMAGE_WIDTH))).double()
+    dialogues = tensor(rng.normal(size=(PAIRS, LENGTH, TEXT_WIDTH))).double()
     lengths = torch.tensor([19, 12, 3, 9, 16, 5, 1, 8])
     padding = torch.arange(LENGTH)[None] >= lengths[:, None]
     person_id = torch.tensor([4, 2, 4, 0, 9, 4, 2, 5])
@@ -91,7 +93,7 @@ def diana(rng: np.random.Generator) -> Arrays:
     similarity = v @ t.T
     by_attribute = torch.einsum("ike,jke->ijk", unit_v, unit_t).mean(-1)
 
-    same = (person_id[:, None] == person_id[None]).float()
+    same = (person_id[:, None] == person_id[None]).double()
     target = same / same.sum(1, keepdim=True)
     losses = {}
     for name, scores in (("", similarity), ("attribute_", by_attribute)):
@@ -104,8 +106,8 @@ def diana(rng: np.random.Generator) -> Arrays:
         losses |= {f"{name}itc": itc, f"{name}sdm": sdm}
     sum(losses.values()).backward()
     arrays = {
-        "input/images": array(images),
-        "input/dialogues": array(dialogues),
+        "input/images": array(images).astype(np.float32),
+        "input/dialogues": array(dialogues).astype(np.float32),
         "input/mask": array(~padding),
         "input/person_id": array(person_id).astype(np.int32),
         "output/image_attributes": array(a_v),
@@ -115,7 +117,7 @@ def diana(rng: np.random.Generator) -> Arrays:
         **{f"output/{name}": array(loss) for name, loss in losses.items()},
     }
     for name, parameter in model.named_parameters():
-        arrays[f"weight/{release_name(name)}"] = array(parameter)
+        arrays[f"weight/{release_name(name)}"] = array(parameter).astype(np.float32)
         arrays[f"gradient/{release_name(name)}"] = array(parameter.grad)
     return arrays
 

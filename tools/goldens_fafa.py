@@ -3,8 +3,9 @@
     python tools/goldens_fafa.py --out tests/goldens
 
 Needs torch and transformers beside the package; the tests need neither, only the file. Two runs
-write equal bytes for equal versions. Keys are those of tools/goldens.py; parameters have the names
-of FAFA's release (Qformer.bert..., visual_encoder..., ln_vision). File:
+write equal bytes for equal versions. All is computed in double precision, from parameters and
+inputs that float32 holds. Keys are those of tools/goldens.py; parameters have the names of FAFA's
+release (Qformer.bert..., visual_encoder..., ln_vision). File:
 
   fafa.npz   transformers' BLIP-2: its image encoder, frozen but for the final norm, and its
              Q-Former on images alone and on images with words; on them, written out in PyTorch,
@@ -18,6 +19,7 @@ import pathlib
 import numpy as np
 import torch
 from goldens import array, randomise, tensor, timm_name
+from goldens_swin_llama import double_precision
 from torch import nn
 from torch.nn import functional as F
 from transformers import Blip2QFormerConfig, Blip2VisionConfig
@@ -41,7 +43,12 @@ def main() -> None:
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    np.savez_compressed(out / "fafa.npz", **fafa(np.random.default_rng(30)))
+    with double_precision():
+        arrays = fafa(np.random.default_rng(30))
+    for name, values in arrays.items():
+        if name.startswith(("input/", "weight/")) and values.dtype == np.float64:
+            arrays[name] = values.astype(np.float32)
+    np.savez_compressed(out / "fafa.npz", **arrays)
 
 
 class Fafa(nn.Module):
@@ -104,7 +111,8 @@ def fafa(rng: np.random.Generator) -> Arrays:
     """Both branches, the losses, gradients of all that is trained."""
     model = Fafa().eval()
     randomise(model, rng)
-    model.temp = nn.Parameter(torch.tensor(TEMPERATURE))
+    model.temp = nn.Parameter(tensor(np.array(TEMPERATURE)))
+    model.double()
     for layer in model.vision.encoder.layers:  # EVA-CLIP-g has no bias of keys
         layer.self_attn.qkv.bias.data[IMAGE_WIDTH : 2 * IMAGE_WIDTH] = 0
     for name, parameter in model.named_parameters():
@@ -114,9 +122,9 @@ def fafa(rng: np.random.Generator) -> Arrays:
     tokens = torch.from_numpy(rng.integers(2, VOCABULARY, size=(PAIRS, LENGTH)))
     mask = torch.arange(LENGTH)[None] < torch.tensor([17, 12, 4, 9, 16, 5, 3, 8])[:, None]
     tokens = torch.where(mask, tokens, 0)
-    reference, target = (tensor(rng.normal(size=(PAIRS, 3, 28, 28))) for _ in range(2))
+    reference, target = (tensor(rng.normal(size=(PAIRS, 3, 28, 28))).double() for _ in range(2))
     person_id = torch.tensor([4, 2, 4, 0, 9, 4, 2, 5])
-    noise = tensor(rng.normal(size=(2, QUERIES, WIDTH)))
+    noise = tensor(rng.normal(size=(2, QUERIES, WIDTH))).double()
     masks = torch.from_numpy(rng.random((2, PAIRS, WIDTH)) < 0.3)
 
     patches, fused = model.read(reference, tokens, mask)

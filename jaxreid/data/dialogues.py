@@ -49,7 +49,5 @@ def with_openings(
             raise ValueError(f"image {i} has no caption that its dialogues could open with")
         if any(dialogue.opening for dialogue in told):
             raise ValueError(f"a dialogue of image {i} has an opening already")
-        opened.append(
-            tuple(d._replace(opening=texts[k % len(texts)]) for k, d in enumerate(told))
-        )
+        opened.append(tuple(d._replace(opening=texts[k % len(texts)]) for k, d in enumerate(told)))
     return tuple(opened)

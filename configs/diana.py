@@ -123,7 +123,15 @@ def _small() -> ConfigDict:
     config.data.variant = "chat"
     config.text.tokenizer = _VOCABULARY
     config.text.max_tokens = config.model.bert.max_positions = 96
-    config.optim.groups = ((r"logit_scale", 1.0, 0.0), *config.optim.groups)
+    # What images look like is known from captions; how dialogues speak, and the refiner, are not.
+    config.optim.groups = (
+        (r"logit_scale", 1.0, 0.0),
+        (r"vit/.*(bias|scale)", 0.2, 0.0),
+        (r"vit/.*", 0.2, 0.02),
+        (r"(text_)?refiner/.*(bias|scale)", 3.0, 0.0),
+        (r"(text_)?refiner/.*", 3.0, 0.02),
+        *config.optim.groups,
+    )
     config.dialogue = _dialogue()
     config.dialogue.rounds = 5  # every dialogue has as many
     config.diana = _losses()

@@ -169,6 +169,10 @@ HOSTILE = {
     "deep": (archive(DEEP), "holds a list, not a state_dict"),
     # archives
     "compressed": (archive(named(tensor()), bytes(2**24), zipfile.ZIP_DEFLATED), "compressed"),
+    "same_size": (  # said to be compressed to the very size that it has
+        GOOD.replace(b"PK\x01\x02\x14\x03\x14" + bytes(5), b"PK\x01\x02\x14\x03\x14\0\0\0\x08\0"),
+        "compressed",
+    ),
     "elsewhere": (archive(named(tensor()), extra=[("../etc", b"")]), "leads elsewhere"),
     "absolute": (archive(named(tensor()), extra=[("/etc/x", b"")]), "leads elsewhere"),
     "two_roots": (archive(named(tensor()), extra=[("y/data.pkl", b"")]), "2 entries data.pkl"),

@@ -16,8 +16,8 @@ Article and release differ, or are silent, in fields of config.diana:
   refiner    separate   shared     by the article each modality has a refiner; default: the release,
                                    whose code says how everything else is meant
   inference  -          global     its script ranks by the global feature; "both" is their sum
-Rows of the ablation as overrides: --config.diana.retain=False, --config.diana.refiner=none
---config.diana.inference=global, --config.diana.refiner=separate.
+Rows of the ablation: --config.diana.retain=False, --config.diana.refiner=separate, and the variant
+"dual", without a refiner.
 """
 
 from ml_collections import ConfigDict
@@ -27,7 +27,7 @@ from configs import sections
 # How the small network differs from that of the start weights: dialogues are longer than captions,
 # tokens are projected as the global feature is, and nothing reads text and image together.
 _SMALL_RULES = dict(
-    fresh=(r"(text_)?refiner/.*|logit_scale",),  # one pattern: without a refiner it matches, too
+    fresh=(r"(text_)?refiner/.*|logit_scale",),  # one pattern, which matches without a refiner, too
     unused=(r"(cross|mlm|itm_head)/.*", r"temperature"),
     renamed=((r"(image|text)_proj/(.*)", r"\1_proj/dense/\2"),),
     longer=(r"text/embeddings/(word|position)_embeddings/embedding",),
@@ -39,6 +39,10 @@ _ENCODERS = dict(image_encoder="vit", text_encoder="bert")
 # The vocabulary of the start weights with the words of dialogues behind it; made by
 # tools/dialogue_vocabulary.py.
 _VOCABULARY = "configs/start/synthpedes-dialogues"
+_REFINER_GROUPS = (
+    (r"(text_)?refiner/.*(bias|scale)", 3.0, 0.0),
+    (r"(text_)?refiner/.*", 3.0, 0.02),
+)
 _PAPER = ("chatpedes", "interactive_pedes")
 # What stands before each dialogue in the release (main/conversation.py, conv_customized).
 _SYSTEM = (
@@ -53,27 +57,28 @@ def get_config(variant: str = "") -> ConfigDict:
     """Returns the recipe of a variant.
 
     Args:
-      variant: "" (synthpedes on two CPU cores); "sentence" (the plain dual encoder of that size,
-        trained and searched with the first answer of each dialogue) or "captions" (with what is
-        written in front of the picture); "chatpedes" or "interactive_pedes"; or "released"
+      variant: "" (synthpedes on two CPU cores); the plain dual encoder of that size, trained and
+        searched with the same dialogues ("dual"), with the first answer of each ("sentence") or
+        with what is written in front of the picture ("captions"); "chatpedes" or "interactive_pedes"; or "released"
         (ChatPedes, with the encoders and the prompt of the release).
     """
     if variant == "":
         config = _small()
+    elif variant == "dual":
+        config = _plain()
     elif variant == "sentence":
-        config = _small()
+        config = _plain()
         config.dialogue.rounds = 1
-        config.diana.update(refiner="none", inference="global")
     elif variant == "captions":
-        config = _small()
+        config = _plain()
         config.dialogue.source = "captions"
-        config.diana.update(refiner="none", inference="global", fewest_rounds=0)
+        config.diana.fewest_rounds = 0
     elif variant in _PAPER:
         config = _paper(variant)
     elif variant == "released":
         config = _released()
     else:
-        known = ("", "sentence", "captions", *_PAPER, "released")
+        known = ("", "dual", "sentence", "captions", *_PAPER, "released")
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     return config
 
@@ -125,17 +130,24 @@ def _small() -> ConfigDict:
     config.text.max_tokens = config.model.bert.max_positions = 96
     # What images look like is known from captions; how dialogues speak, and the refiner, are not.
     config.optim.groups = (
+        *_REFINER_GROUPS,
         (r"logit_scale", 1.0, 0.0),
         (r"vit/.*(bias|scale)", 0.2, 0.0),
         (r"vit/.*", 0.2, 0.02),
-        (r"(text_)?refiner/.*(bias|scale)", 3.0, 0.0),
-        (r"(text_)?refiner/.*", 3.0, 0.02),
         *config.optim.groups,
     )
     config.dialogue = _dialogue()
     config.dialogue.rounds = 5  # every dialogue has as many
     config.diana = _losses()
     config.diana.update(refiner_heads=2, logit_scale=1 / 0.07)
+    return config
+
+
+def _plain() -> ConfigDict:
+    """The small recipe without a refiner."""
+    config = _small()
+    config.diana.update(refiner="none", inference="global")
+    config.optim.groups = tuple(g for g in config.optim.groups if g not in _REFINER_GROUPS)
     return config
 
 

@@ -21,6 +21,7 @@ from jaxreid.config import check
 
 FLAGS = flags.FLAGS
 MODES = ("train", "evaluate")
+_RULE = "-----"  # jax says below one that it shortened a traceback, which is not shown
 
 config_flags.DEFINE_config_file("config", None, "Recipe, configs/NAME.py[:VARIANT].")
 flags.DEFINE_string("workdir", None, "Folder of the run; runs/NAME[-VARIANT] by default.")
@@ -92,7 +93,8 @@ def entry() -> None:
     except (ValueError, OSError) as error:
         if "--traceback" in sys.argv:  # as text: the flags may be what cannot be read
             raise
-        _say(f"error: {'; '.join([str(error), *getattr(error, '__notes__', ())])}")
+        notes = [x for x in getattr(error, "__notes__", ()) if not x.startswith(_RULE)]
+        _say(f"error: {'; '.join([str(error), *notes])}")
         sys.exit(2)
     except KeyboardInterrupt:
         if "--traceback" in sys.argv:

@@ -59,8 +59,9 @@ def get_config(variant: str = "") -> ConfigDict:
     Args:
       variant: "" (synthpedes on two CPU cores); the plain dual encoder of that size, trained and
         searched with the same dialogues ("dual"), with the first answer of each ("sentence") or
-        with what is written in front of the picture ("captions"); "chatpedes" or "interactive_pedes"; or "released"
-        (ChatPedes, with the encoders and the prompt of the release).
+        with what is written in front of the picture ("captions"); "chatpedes" or
+        "interactive_pedes"; or "released" (ChatPedes, with the encoders and the prompt of the
+        release).
     """
     if variant == "":
         config = _small()

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # What a row may differ in, beside its seed.
 _FIELDS = (
-    "dialogue.source", "dialogue.rounds", "diana.refiner", "diana.retain", "diana.inference", "diana.reduction",
-    "diana.attributes", "diana.sdm", "diana.mask_rate",
+    "dialogue.source", "dialogue.rounds", "diana.refiner", "diana.retain", "diana.inference",
+    "diana.reduction", "diana.attributes", "diana.sdm", "diana.mask_rate",
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from jaxreid.files import write_atomic, write_json
 from jaxreid.mesh import fetch, replicated
 from jaxreid.model import CARD, CONFIG, FORMAT, VOCABULARY, WEIGHTS, config_hash
 from jaxreid.optim import parameter_name
-from jaxreid.parts import Parts, assemble, copy_vocabulary, method_module
+from jaxreid.parts import PEOPLE, Parts, assemble, copy_vocabulary, method_module
 from jaxreid.saved import has_checkpoint, run_config
 from jaxreid.weights.safetensors_file import write_safetensors
 
@@ -94,6 +94,8 @@ def write_model(
     config["text"]["tokenizer"] = VOCABULARY
     copy_vocabulary(_vocabulary(parts.config.text.tokenizer), os.path.join(folder, VOCABULARY))
     write_json(os.path.join(folder, CONFIG), config)
+    if "people" in config["data"]:  # as a run has it, for what opens both
+        write_json(os.path.join(folder, PEOPLE), {"people": config["data"]["people"]})
     searches_by = getattr(method_module(config["method"]), "QUERIES", "captions")
     card = model_card(
         config, searches_by, results,

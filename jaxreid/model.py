@@ -215,20 +215,7 @@ def load(folder: str | os.PathLike) -> Model:
                     f"; this is the folder of a run, its model is {os.path.join(folder, 'model')}"
                 )
             raise FileNotFoundError(f"no model in {folder}: {path} is missing{hint}")
-    path = os.path.join(folder, CONFIG)
-    saved = _read_config(path)
-    arrays = read_safetensors(os.path.join(folder, WEIGHTS))
-    metadata = read_metadata(os.path.join(folder, WEIGHTS))
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{os.path.join(folder, WEIGHTS)} was not written by jaxreid; published weights come "
-            "in by tools/convert_weights.py"
-        )
-    if metadata.get("config") != config_hash(saved):
-        raise ValueError(
-            f"{path} is not the config of {WEIGHTS} beside it: its hash is {config_hash(saved)}, "
-            f"the weights were saved with {metadata.get('config')}"
-        )
+    saved = _read_config(os.path.join(folder, CONFIG))
     config = as_config(saved)
     config.text.tokenizer = os.path.join(folder, VOCABULARY)
     # Nothing is trained.
@@ -236,9 +223,34 @@ def load(folder: str | os.PathLike) -> Model:
     check(config, jax.device_count())
     module = method_module(config.method)
     method = module.make(config)
-    shapes = jax.eval_shape(method.init, jax.random.key(0))
-    params = _tree(arrays, shapes, os.path.join(folder, WEIGHTS))
+    params = read_params(folder, saved, jax.eval_shape(method.init, jax.random.key(0)))
     return Model(config, method, params, getattr(module, "QUERIES", "captions"))
+
+
+def read_params(folder: str, saved: dict[str, Any], shapes: Any) -> Any:
+    """Returns the parameters of a saved model, mapped from its file.
+
+    Args:
+      folder: of the model.
+      saved: its config, as JSON has it.
+      shapes: of the parameters, by `jax.eval_shape` of `Method.init`.
+
+    Raises:
+      ValueError: the file cannot be read, is of another config or of other shapes.
+    """
+    weights = os.path.join(folder, WEIGHTS)
+    metadata = read_metadata(weights)
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{weights} was not written by jaxreid; published weights come in by "
+            "tools/convert_weights.py"
+        )
+    if metadata.get("config") != config_hash(saved):
+        raise ValueError(
+            f"{os.path.join(folder, CONFIG)} is not the config of {WEIGHTS} beside it: its hash is "
+            f"{config_hash(saved)}, the weights were saved with {metadata.get('config')}"
+        )
+    return _tree(read_safetensors(weights), shapes, weights)
 
 
 def config_hash(saved: dict[str, Any]) -> str:

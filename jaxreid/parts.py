@@ -50,6 +50,9 @@ VOCABULARY_FILES = (
 )
 
 
+PEOPLE = "people.json"  # how many people a run classifies
+
+
 class Parts(NamedTuple):
     """What a config stands for."""
 
@@ -134,7 +137,7 @@ def assemble(config: ConfigDict, vocabulary: str, *, learn: bool) -> Parts:
             )
         config.train.steps_per_epoch = pipeline.steps_per_epoch(pairs, size)
     if "people" in config.data:  # a method of the recipe classifies people
-        file = os.path.join(os.path.dirname(vocabulary), "people.json")
+        file = os.path.join(os.path.dirname(vocabulary), PEOPLE)
         config.data.people = _people(config, split, file, learn=learn)
     method = module.make(config)
 

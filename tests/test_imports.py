@@ -54,7 +54,7 @@ ALLOWED = {
         "methods", "optim", "parts", "published", "results", "runlog", "saved", "start", "train",
     },
     "search": {
-        "checkpoint", "data", "embed", "files", "losses", "mesh", "methods", "parts",
+        "checkpoint", "data", "embed", "files", "losses", "mesh", "methods", "model", "parts",
         "round_metrics", "saved", "sheet",
     },
     "main": {"arguments", "config", "loop", "run"},

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from jaxreid.checkpoint import Checkpoints
 from jaxreid.data.dialogues import Dialogue, Round
@@ -16,6 +18,7 @@ from jaxreid.data.pipeline import eval_batches
 from jaxreid.embed import embed
 from jaxreid.mesh import put_replicated, replicated
 from jaxreid.methods import Features
+from jaxreid.model import WEIGHTS, read_params
 from jaxreid.parts import Parts, assemble, method_module
 from jaxreid.saved import has_checkpoint, read_saved, run_config
 
@@ -31,16 +34,15 @@ class Searcher(NamedTuple):
 
     parts: Parts
     params: Any  # on the devices
-    step: int  # that they are of
     fingerprint: str  # of the config and the parameters
     reads_answers: bool  # it encodes what was asked and answered; else the description alone
 
 
 def load_run(folder: str, *, data_dir: str = "") -> Searcher:
-    """Returns the searcher of the best checkpoint of a run.
+    """Returns the searcher of the best checkpoint of a run, or of a saved model.
 
     Args:
-      folder: of the run.
+      folder: of the run, or of a model that `jaxreid.save` or the run wrote.
       data_dir: of prepared data, if not the run's; read only where a split is asked for.
 
     Raises:
@@ -48,13 +50,14 @@ def load_run(folder: str, *, data_dir: str = "") -> Searcher:
       ValueError: its config cannot be read, or it does not rank one embedding an image by words.
     """
     config = run_config(folder)
+    is_model = os.path.isfile(os.path.join(folder, WEIGHTS))
     kind = getattr(method_module(config.method), "QUERIES", "captions")
     if kind not in KINDS:
         raise ValueError(
             f"asking needs a run that searches by {' or '.join(KINDS)}, {config.method} in "
             f"{folder} searches by {kind}"
         )
-    if not has_checkpoint(folder):
+    if not is_model and not has_checkpoint(folder):
         raise FileNotFoundError(f"no checkpoint in {folder}/checkpoints: nothing was trained")
     if data_dir:
         config.data.data_dir = data_dir
@@ -62,22 +65,28 @@ def load_run(folder: str, *, data_dir: str = "") -> Searcher:
     config.train.steps_per_epoch = config.train.steps_per_epoch or 1
     parts = assemble(config, os.path.join(folder, "tokenizer"), learn=False)
     _check_similarity(parts, folder)
+    saved, shapes = read_saved(folder), jax.eval_shape(parts.method.init, jax.random.key(0))
+    if is_model:
+        params = put_replicated(parts.mesh, read_params(folder, saved, shapes))
+    else:
+        params = _best(folder, config, shapes, parts.mesh)
+    return Searcher(parts, params, _fingerprint(saved, params), kind == "dialogues")
+
+
+def _best(folder: str, config: ConfigDict, shapes: Any, mesh: Mesh) -> Any:
+    """The parameters of the best checkpoint of a run."""
     checkpoints = Checkpoints(
         os.path.join(folder, "checkpoints"),
         keep=config.train.keep, best=config.eval.select, read_only=True,
     )  # fmt: skip
     try:
-        step = checkpoints.best()
-        everywhere = replicated(parts.mesh)
-        shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-            jax.eval_shape(parts.method.init, jax.random.key(config.seed)),
+        everywhere = replicated(mesh)
+        placed = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
         )
-        params = checkpoints.restore_params(step, shapes)
+        return checkpoints.restore_params(checkpoints.best(), placed)
     finally:
         checkpoints.close()
-    fingerprint = _fingerprint(read_saved(folder), params)
-    return Searcher(parts, params, step, fingerprint, kind == "dialogues")
 
 
 def encode_images(searcher: Searcher, images: Sequence[np.ndarray], names: Sequence[str]):

@@ -92,8 +92,9 @@ def write_model(
     os.makedirs(folder, exist_ok=True)
     config = json.loads(parts.config.to_json_best_effort())
     config["text"]["tokenizer"] = VOCABULARY
-    copy_vocabulary(_vocabulary(parts.config.text.tokenizer), os.path.join(folder, VOCABULARY))
+    # First what tells the folder of a model: one that was not finished is written again.
     write_json(os.path.join(folder, CONFIG), config)
+    copy_vocabulary(_vocabulary(parts.config.text.tokenizer), os.path.join(folder, VOCABULARY))
     if "people" in config["data"]:  # as a run has it, for what opens both
         write_json(os.path.join(folder, PEOPLE), {"people": config["data"]["people"]})
     searches_by = getattr(method_module(config["method"]), "QUERIES", "captions")

@@ -173,14 +173,14 @@ def finish(run: Run) -> None:
 
 
 def differences(one: pathlib.Path, two: pathlib.Path) -> list[str]:
-    """What differs between the files of two runs, one line each; timing does not count."""
+    """What differs between the files of two runs, one line each; timing and folders do not count."""
     found = []
     metrics = [_metrics(folder / "metrics.jsonl") for folder in (one, two)]
     if metrics[0] != metrics[1]:
         found.append("metrics.jsonl")
     results = [json.loads((folder / "results.json").read_text()) for folder in (one, two)]
     for result in results:
-        del result["seconds"]
+        del result["seconds"], result["command"]
     if results[0] != results[1]:
         found.append("results.json")
     if (one / "rankings.npz").read_bytes() != (two / "rankings.npz").read_bytes():

@@ -173,7 +173,7 @@ def finish(run: Run) -> None:
 
 
 def differences(one: pathlib.Path, two: pathlib.Path) -> list[str]:
-    """What differs between the files of two runs, one line each; timing and folders do not count."""
+    """What differs between the files of two runs, a line each; timing and folders do not count."""
     found = []
     metrics = [_metrics(folder / "metrics.jsonl") for folder in (one, two)]
     if metrics[0] != metrics[1]:

@@ -13,6 +13,7 @@ WIDTH, VOCABULARY, LENGTH, END, PATCH = 128, 40, 12, 39, 8
 VIT_DEPTH, DEPTH = 2, 1  # of the image tower, of the text tower and of IRRA's module
 SIZE, SQUARE = (32, 16), 32  # of images, of IRRA and of CLIP
 IMAGES, PEOPLE = 3, 5
+HIDDEN = 20  # of the network for words
 GRADIENTS = {
     "clip": (
         "visual.transformer.resblocks.1.attn.in_proj_bias", "text_projection",
@@ -21,6 +22,13 @@ GRADIENTS = {
     "irra": (
         "base_model.visual.transformer.resblocks.0.attn.in_proj_bias",
         "base_model.token_embedding.weight", "cross_attn.out_proj.weight",
+    ),
+    "clip_hf": (
+        "vision_model.encoder.layers.1.self_attn.q_proj.bias", "visual_projection.weight",
+        "text_model.embeddings.position_embedding.weight",
+    ),
+    "word4per": (
+        "img2text.layers.0.0.weight", "img2text.layers.1.0.bias", "img2text.fc_out.weight",
     ),
 }  # fmt: skip
 
@@ -36,7 +44,8 @@ def _value(key: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.log(np.float32(20))
     draws = np.random.default_rng(zlib.crc32(key.encode())).random(shape) - 0.5
     if len(shape) < 2:
-        return (draws + ("ln" in key and key.endswith("weight"))).astype(np.float32)
+        norm = "ln" in key or "norm" in key
+        return (draws + (norm and key.endswith("weight"))).astype(np.float32)
     if "embedding" in key:
         return (2 * draws).astype(np.float32)
     fan_in = shape[0] if key.endswith(("proj", "projection")) else int(np.prod(shape[1:]))

@@ -17,6 +17,18 @@ TIED = {  # keys that hold what other keys hold
     f"{part}.cls.predictions.decoder.weight": f"{part}.bert.embeddings.word_embeddings.weight"
     for part in _WITH_HEAD
 } | {f"{part}.cls.predictions.decoder.bias": f"{part}.cls.predictions.bias" for part in _WITH_HEAD}
+TIED |= {  # of BERT itself
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+START_GRADIENTS = {
+    "bert": (
+        "bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.attention.self.key.weight",
+        "cls.predictions.transform.dense.weight",
+    ),
+    "vit": ("pos_embed", "blocks.1.attn.qkv.weight", "blocks.0.mlp.fc2.weight"),
+    "eva": ("patch_embed.proj.weight", "blocks.1.attn.qkv.weight", "blocks.0.attn.q_bias"),
+}  # fmt: skip
 
 
 def values(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -63,6 +75,16 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
     for row, length in enumerate((17, 5, 7, 12, 9, 16, 4, 11)):
         tokens[row, length:] = 0
     return images, tokens
+
+
+def probes() -> dict[str, np.ndarray]:
+    """Returns what outputs are multiplied with for a loss: f64[B, N, D] of images and of texts."""
+    rng = np.random.default_rng(8)
+    places = (IMAGE // PATCH) ** 2 + 1
+    return {
+        "image": rng.normal(size=(IMAGES, places, WIDTH)),
+        "text": rng.normal(size=(IMAGES, LENGTH, WIDTH)),
+    }
 
 
 def gradient_keys(keys) -> list[str]:

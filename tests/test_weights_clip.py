@@ -4,13 +4,12 @@ tests/goldens/clip_releases.npz has numbers alone, made by running the code of o
 (clip/model.py), anosorae/IRRA@cfc2378 (model/build.py, clip_model.py, objectives.py) and
 Delong-liu-bupt/Composed_Person_Retrieval@0cc1693 (old_project/model/build.py, word4per.py) at tiny
 sizes in double precision, and the keys of their state_dicts; tools/goldens_clip_releases.py makes
-it. Parity of clip_hf is in test_clip.py, of Word4Per's network for words in test_word4per.py.
+it. Those of clip_hf are of transformers' CLIPModel, more of it is in test_clip.py, and more of
+Word4Per's network for words in test_word4per.py.
 """
 
-import json
+import functools
 import pathlib
-import subprocess
-import sys
 import types
 
 import jax
@@ -42,6 +41,7 @@ from tests.clip_state import (
     DEPTH,
     END,
     GRADIENTS,
+    HIDDEN,
     LENGTH,
     PATCH,
     PEOPLE,
@@ -57,8 +57,10 @@ from tests.converted import converted, shapes, target
 from tests.tiny import QUICK
 
 ROOT = pathlib.Path(__file__).parents[1]
-GRIDS = {"clip": (SQUARE // PATCH,) * 2, "irra": (SIZE[0] // PATCH, SIZE[1] // PATCH)}
+SQUARE_GRID, GRID = (SQUARE // PATCH,) * 2, (SIZE[0] // PATCH, SIZE[1] // PATCH)
+GRIDS = {"clip": SQUARE_GRID, "clip_hf": SQUARE_GRID, "irra": GRID}
 WORD4PER = {"word4per": "text", "word4per_image": "image", "word4per_both": "text+image"}
+KINDS = ("clip", "clip_hf", "irra", "word4per")
 SIZES = {"input_resolution", "context_length", "vocab_size"}
 
 
@@ -93,9 +95,12 @@ WORDS = WordHead(VOCABULARY, DEPTH, jnp.float32)
 CLASSIFIER = nn.Dense(PEOPLE)
 
 
+@functools.cache
 def network(kind: str) -> tuple[Clip, dict]:
     """The encoders of a tiny release and the shapes of all its parameters."""
     x = batch()
+    if kind == "clip_hf":
+        return network("clip")
     if kind == "clip":
         model = towers((SQUARE, SQUARE))
         found = shapes(model, x["square"], x["tokens"])
@@ -104,6 +109,12 @@ def network(kind: str) -> tuple[Clip, dict]:
     heads = {"cross": shapes(CROSS, row, row), "mlm_head": shapes(WORDS, row)}
     heads["classifier"] = shapes(CLASSIFIER, row[0])
     return model, shapes(model, x["images"], x["tokens"]) | heads
+
+
+def nets(*aims: str) -> dict:
+    """Shapes of networks for words."""
+    row = jnp.zeros((1, WIDTH))
+    return {"inversion": {aim: shapes(TINet(HIDDEN, WIDTH, 0.0, jnp.float32), row) for aim in aims}}
 
 
 def run_clip(model: Clip, params: dict) -> tuple:
@@ -139,14 +150,32 @@ def run_irra(model: Clip, params: dict) -> tuple:
     return loss, {**losses, "image": images, "text": tokens, "loss": loss}
 
 
+def run_words(net: TINet, params: dict) -> tuple:
+    """Words of images by Word4Per, and a loss."""
+    image = jnp.asarray(GOLDEN["irra/image"][:, 0], jax.tree.leaves(params)[0].dtype)
+    words = net.apply({"params": params["inversion"]["text"]}, image)
+    loss = (words * image).mean()
+    return loss, {"words": words, "loss": loss}
+
+
+@functools.cache
+def compiled(run, model):
+    """Parameters -> (gradients, outputs)."""
+    step = jax.grad(lambda params: run(model, params), has_aux=True)
+    return jax.jit(step, compiler_options=QUICK)
+
+
 def differences(kind: str, dtype=np.float32) -> dict[str, float]:
     """Largest differences of outputs and gradients, as shares of the largest values or of 1."""
-    model, made = network(kind)
-    params = converted(values(listed(kind, "tiny")), kind, made, GRIDS[kind], dtype)
+    if kind == "word4per":
+        model, made = TINet(HIDDEN, WIDTH, 0.0, jnp.float32), nets("text")
+        run = run_words
+    else:
+        model, made = network(kind)
+        run = run_irra if kind == "irra" else run_clip
+    params = converted(values(listed(kind, "tiny")), kind, made, GRIDS.get(kind), dtype)
     assert jax.tree.map(np.shape, params) == jax.tree.map(lambda x: x.shape, made)
-    run = {"clip": run_clip, "irra": run_irra}[kind]
-    step = jax.jit(jax.grad(lambda p: run(model, p), has_aux=True), compiler_options=QUICK)
-    gradient, found = step(params)
+    gradient, found = compiled(run, model)(params)
     flat = {name: np.asarray(x) for name, x in flatten_dict(gradient, sep="/").items()}
     theirs, _ = to_published(flat, find(kind))
     found |= {f"gradient/{key}": theirs[key] for key in GRADIENTS[kind]}
@@ -158,32 +187,13 @@ def differences(kind: str, dtype=np.float32) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("kind", ["clip", "irra"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_release_computes_the_same_here(kind):
     for name, difference in differences(kind).items():
         assert difference < 1e-5, name
 
 
-def test_double_precision_leaves_nothing_but_its_own_rounding():
-    """In a process of its own, where float64 stands for float32 throughout the package.
-
-    IRRA's network has all that CLIP's has.
-    """
-    code = (
-        "import jax, json, numpy as np\nimport jax.numpy as jnp\n"
-        "jax.config.update('jax_enable_x64', True)\n"
-        "jnp.float32 = jnp.float64\n"
-        "from tests import test_weights_clip as tests\n"
-        "print(json.dumps(tests.differences('irra', np.float64)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name, difference in json.loads(done.stdout.splitlines()[-1]).items():
-        assert difference < 1e-10, name
-
-
-@pytest.mark.parametrize("kind", ["clip", "irra"])
+@pytest.mark.parametrize("kind", GRIDS)
 def test_our_parameters_become_the_published_file_again(kind):
     _, made = network(kind)
     state = values(listed(kind, "tiny"))
@@ -309,19 +319,11 @@ def test_irra_starts_from_clip_at_full_size(kind, full_irra):
 
 def word4per_network(*aims: str) -> Target:
     """Shapes of a tiny Word4Per with networks for words."""
-    _, made = network("irra")
-    row = jnp.zeros((1, WIDTH))
-    nets = {aim: shapes(TINet(20, WIDTH, 0.0), row) for aim in aims}
-    return target({**made, "inversion": nets}, GRIDS["irra"])
+    return target(network("irra")[1] | nets(*aims), GRIDS["irra"])
 
 
 def word4per_state() -> dict[str, np.ndarray]:
-    tiny = listed("irra", "tiny")
-    nets = (("layers.0.0", WIDTH, 20), ("layers.1.0", 20, 20), ("fc_out", 20, WIDTH))
-    for name, inputs, outputs in nets:
-        tiny[f"img2text.{name}.weight"] = (outputs, inputs)
-        tiny[f"img2text.{name}.bias"] = (outputs,)
-    return values(tiny)
+    return values(listed("irra", "tiny") | listed("word4per", "tiny"))
 
 
 @pytest.mark.parametrize("kind", WORD4PER)

@@ -1,17 +1,14 @@
 """Tables of DiaNA's and FAFA's checkpoints, and of what they start from, at full size and back.
 
-That converted weights compute the same is in test_swin.py, test_llama.py, test_diana.py and
-test_fafa.py, here in double precision. tests/goldens/diana_keys.npz is made by
-tools/goldens_swin_llama.py; fafa_keys.npz has the names and shapes that the classes of
+That converted weights compute the same is in test_swin.py, test_llama.py, test_diana.py,
+test_fafa.py and, in double precision, in test_weights_double.py. tests/goldens/diana_keys.npz is
+made by tools/goldens_swin_llama.py; fafa_keys.npz has the names and shapes that the classes of
 Delong-liu-bupt/Composed_Person_Retrieval at commit 0cc1693 make:
 FAFA_SynCPR/src/lavis/models/eva_vit.py, blip2_models/Qformer.py and blip2_fafa_cpr.py.
 """
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 from functools import partial
 
 import jax
@@ -66,31 +63,6 @@ def fafa_shapes(vocabulary) -> dict:
 @pytest.fixture(scope="module")
 def full_fafa():
     return fafa_shapes(30_523)
-
-
-# In double precision
-
-
-def test_converted_weights_compute_what_pytorch_does_to_ten_digits():
-    """In a process of its own, where float64 stands for float32 throughout the package."""
-    code = (
-        "import jax, jax.numpy as jnp, json, numpy as np\n"
-        "jax.config.update('jax_enable_x64', True)\n"
-        "jnp.float32 = jnp.float64\n"
-        "from tests import test_diana, test_fafa, test_llama, test_swin\n"
-        "modules = (test_diana, test_fafa, test_llama, test_swin)\n"
-        "print(json.dumps({m.__name__: m.differences(np.float64) for m in modules}))\n"
-    )
-    root = pathlib.Path(__file__).parents[1]
-    paths = {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, env=os.environ | paths, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for module, found in json.loads(done.stdout.splitlines()[-1]).items():
-        for name, difference in found.items():
-            assert difference < 1e-10, f"{module}: {name} differs by {difference:.1e}"
 
 
 # At full size

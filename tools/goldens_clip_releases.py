@@ -12,8 +12,9 @@ transformers beside the package; the tests need neither. Keys of the file:
   <kind>/gradient/<key>   of its loss
   positions               f32, CLIP's positions as IRRA's code interpolates them
 
-Kinds: clip (image, text: features of unit norm; logits; loss of pairs), clip_hf (keys alone), irra
-(image, text: all tokens; sdm, id, mlm: losses of its own forward, and their sum), word4per (keys).
+Kinds: clip and clip_hf, transformers' CLIPModel (image, text: features of unit norm; logits; loss
+of pairs), irra (image, text: all tokens; sdm, id, mlm: losses of its own forward, and their sum),
+word4per (words of IRRA's image features; loss: the mean of words times these features).
 """
 
 import argparse
@@ -24,6 +25,7 @@ import types
 
 import numpy as np
 import torch
+from goldens_swin_llama import double_precision
 from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
@@ -31,7 +33,9 @@ from transformers import CLIPConfig, CLIPModel
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from tests.clip_state import (
     DEPTH,
+    END,
     GRADIENTS,
+    HIDDEN,
     LENGTH,
     PATCH,
     PEOPLE,
@@ -71,7 +75,7 @@ def main() -> None:
     arrays["clip/full"] = keys(full, {name: () for name in SIZES})
     tiny = filled(towers(openai["model"].CLIP, "tiny", image_resolution=SQUARE))
     arrays["clip/tiny"] = keys(tiny)
-    arrays |= named("clip", clip(tiny))
+    arrays |= named("clip", clip(tiny, "clip"))
     with torch.device("meta"):
         hugging_face = CLIPModel(CLIPConfig(
             vision_config={"patch_size": 16}, text_config={}, projection_dim=512
@@ -79,6 +83,10 @@ def main() -> None:
     ids = {"text_model.embeddings.position_ids": (1, 77)}
     ids["vision_model.embeddings.position_ids"] = (1, 197)
     arrays["clip_hf/full"] = keys(hugging_face, ids)
+    with double_precision():
+        tiny = filled(tiny_hugging_face())
+        arrays["clip_hf/tiny"] = keys(tiny)
+        arrays |= named("clip_hf", clip(tiny, "clip_hf"))
 
     arrays["irra/full"] = keys(network(irra, "IRRA", "full"))
     tiny = filled(network(irra, "IRRA", "tiny"))
@@ -89,11 +97,11 @@ def main() -> None:
     count = torch.empty(grid[0] * grid[1] + 1, WIDTH)
     arrays["positions"] = irra["clip_model"].resize_pos_embed(square, count, *grid).numpy()
 
-    inversion = {
-        f"img2text.{name}": tuple(value.shape)
-        for name, value in words["word4per"].IM2TEXT().state_dict().items()
-    }
-    arrays["word4per/full"] = keys(network(words, "Word4Per", "full"), inversion)
+    inversion = prefixed(words["word4per"].IM2TEXT())
+    arrays["word4per/full"] = keys(network(words, "Word4Per", "full"), shapes_of(inversion))
+    tiny = filled(prefixed(words["word4per"].IM2TEXT(WIDTH, HIDDEN, WIDTH)))
+    arrays["word4per/tiny"] = keys(tiny)
+    arrays |= named("word4per", inverted(tiny, torch.from_numpy(arrays["irra/image"][:, 0])))
     np.savez_compressed(options.out / "clip_releases.npz", **arrays)
     for name, value in arrays.items():
         print(name, value.shape)
@@ -140,11 +148,31 @@ def network(code: dict[str, types.ModuleType], name: str, size: str) -> nn.Modul
         return getattr(code["build"], name)(options, PEOPLE if tiny else 11003)
 
 
+def tiny_hugging_face() -> CLIPModel:
+    """Of the sizes of the tiny CLIP."""
+    block = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_attention_heads": 2}
+    text = {
+        "vocab_size": VOCABULARY, "max_position_embeddings": LENGTH, "eos_token_id": END,
+        "num_hidden_layers": DEPTH,
+    }  # fmt: skip
+    vision = {"image_size": SQUARE, "patch_size": PATCH, "num_hidden_layers": VIT_DEPTH}
+    return CLIPModel(
+        CLIPConfig(
+            vision_config=vision | block, text_config=text | block, projection_dim=WIDTH,
+            attn_implementation="eager",
+        )
+    )  # fmt: skip
+
+
+def prefixed(inversion: nn.Module) -> nn.Module:
+    """A network for words under the name that a checkpoint has for it."""
+    return nn.ModuleDict({"img2text": inversion})
+
+
 def filled(model: nn.Module) -> nn.Module:
     """A network with the values of tests/clip_state.py, in double precision."""
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     model.load_state_dict(
-        {key: torch.from_numpy(np.asarray(x)) for key, x in values(shapes).items()}
+        {key: torch.from_numpy(np.asarray(x)) for key, x in values(shapes_of(model)).items()}
     )
     for module in model.modules():
         if getattr(module, "attn_mask", None) is not None:
@@ -167,20 +195,25 @@ def tensors() -> dict[str, torch.Tensor]:
     return found
 
 
-def clip(model: nn.Module) -> Arrays:
+def clip(model: nn.Module, kind: str) -> Arrays:
     """Features, logits and the loss of pairs."""
     x = tensors()
-    logits, _ = model(x["square"], x["tokens"])
+    if kind == "clip":
+        logits, _ = model(x["square"], x["tokens"])
+        image, text = model.encode_image(x["square"]), model.encode_text(x["tokens"])
+    else:
+        found = model(pixel_values=x["square"], input_ids=x["tokens"])
+        logits, image, text = found.logits_per_image, found.image_embeds, found.text_embeds
     target = torch.arange(len(logits))
     loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
     loss.backward()
     found = {
-        "image": F.normalize(model.encode_image(x["square"]), dim=1),
-        "text": F.normalize(model.encode_text(x["tokens"]), dim=1),
+        "image": F.normalize(image, dim=1),
+        "text": F.normalize(text, dim=1),
         "logits": logits,
         "loss": loss,
     }
-    return {k: v.detach().numpy() for k, v in found.items()} | gradients(model, "clip")
+    return {k: v.detach().numpy() for k, v in found.items()} | gradients(model, kind)
 
 
 def relation(model: nn.Module) -> Arrays:
@@ -198,6 +231,15 @@ def relation(model: nn.Module) -> Arrays:
     return {k: v.detach().numpy() for k, v in found.items()} | gradients(model, "irra")
 
 
+def inverted(model: nn.Module, image: torch.Tensor) -> Arrays:
+    """Words of images, and a loss."""
+    words = model["img2text"](image)
+    loss = (words * image).mean()
+    loss.backward()
+    found = {"words": words, "loss": loss}
+    return {k: v.detach().numpy() for k, v in found.items()} | gradients(model, "word4per")
+
+
 def gradients(model: nn.Module, kind: str) -> Arrays:
     """Gradients of three parameters."""
     found = dict(model.named_parameters())
@@ -209,9 +251,14 @@ def named(kind: str, arrays: Arrays) -> Arrays:
     return {f"{kind}/{name}": value for name, value in arrays.items()}
 
 
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shapes of a state_dict by key."""
+    return {key: tuple(value.shape) for key, value in model.state_dict().items()}
+
+
 def keys(model: nn.Module, more: dict[str, tuple[int, ...]] | None = None) -> np.ndarray:
     """Lines of keys and shapes."""
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()} | (more or {})
+    shapes = shapes_of(model) | (more or {})
     return np.array([" ".join([key, *map(str, shape)]) for key, shape in shapes.items()])
 
 

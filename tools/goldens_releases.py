@@ -13,8 +13,8 @@ jaxreid.weights:
   <kind>/gradient/<key>   of its loss
 
 Outputs: image, text (embeddings of unit norm), match (logits of the fusing encoder), words (logits
-of the MLM head); of albef_retrieval ita and itm, the losses of its own forward; of cada and blip
-the sum of losses on these outputs.
+of the MLM head, which blip_retrieval lacks); of albef_retrieval ita and itm, the losses of its own
+forward; of the others the sum of losses on these outputs.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main() -> None:
         ("albef_retrieval", options.albef, "model_retrieval", retrieval),
         ("rasa", options.rasa, "model_person_search", pretrained),
         ("blip", options.blip, "blip_pretrain", blip),
-        ("blip_retrieval", options.blip, "blip_retrieval", None),
+        ("blip_retrieval", options.blip, "blip_retrieval", blip),
         ("cada", options.cada, "cada", blip),
     ):
         for size in ("full", "tiny"):
@@ -75,7 +75,7 @@ def main() -> None:
                 shapes = {k: tuple(v.shape) for k, v in model.state_dict().items()}
                 lines = [" ".join([key, *map(str, shape)]) for key, shape in shapes.items()]
                 arrays[f"{kind}/{size}"] = np.array(lines)
-                if size == "tiny" and run:
+                if size == "tiny":
                     found = run(code, model.double())
                     arrays |= {f"{kind}/{name}": value for name, value in found.items()}
         print(kind, len(arrays[f"{kind}/full"]))
@@ -341,7 +341,7 @@ def pretrained(code, model: nn.Module) -> Arrays:
 
 
 def blip(code, model: nn.Module) -> Arrays:
-    """Features of BLIP and of CADA: [ENC] in front of the fusing encoder, a causal decoder."""
+    """Features of BLIP and of CADA: [ENC] before the fusing encoder, a causal decoder."""
     put(model)
     images, text = inputs()
     tokens = model.visual_encoder(images)
@@ -357,8 +357,10 @@ def blip(code, model: nn.Module) -> Arrays:
         return_dict=True,
     )
     fused = model.text_encoder(entered, **image).last_hidden_state
-    decoded = model.text_decoder.bert(text.input_ids, is_decoder=True, **image)
-    words = model.text_decoder.cls(decoded.last_hidden_state)
+    words = None
+    if hasattr(model, "text_decoder"):
+        decoded = model.text_decoder.bert(text.input_ids, is_decoder=True, **image)
+        words = model.text_decoder.cls(decoded.last_hidden_state)
     return outputs(model, tokens, hidden, fused[:, 0], words)
 
 
@@ -369,8 +371,11 @@ def outputs(model, tokens, hidden, fused, words) -> Arrays:
     match = model.itm_head(fused)
     target = torch.arange(len(image))
     loss = F.cross_entropy(image @ text.T / 0.1, target) + F.cross_entropy(match, target % 2)
-    loss = loss + F.cross_entropy(words[:, 1], inputs()[1].input_ids[:, 1])
-    found = {"image": image, "text": text, "match": match, "words": words[:, :3], "loss": loss}
+    found = {"image": image, "text": text, "match": match}
+    if words is not None:
+        loss = loss + F.cross_entropy(words[:, 1], inputs()[1].input_ids[:, 1])
+        found["words"] = words[:, :3]
+    found["loss"] = loss
     found = {name: x.detach().numpy() for name, x in found.items()}
     return found | gradients(model, loss)
 

@@ -93,6 +93,7 @@ def to_ours(
     if kind.part:
         random |= wanted - {name for link in links for name in link.ours}
     zeros = {name for name in wanted - from_file if _matches(kind.zeros, name)}
+    random -= zeros
     missing = sorted(wanted - from_file - random - zeros)
     if missing:
         keys = [k for n in missing for link in links if n in link.ours for k in link.published]

@@ -115,7 +115,8 @@ def fill(
     if lacking and not whole:
         files = " and ".join(source.path for source in sources)
         raise ValueError(
-            f"config.start: {files} fill a part of the network alone, and no pattern of "
+            f"config.start: {files} {'fill' if sources[1:] else 'fills'} a part of the network "
+            "alone, and no pattern of "
             f"start_rules.fresh allows {listed(lacking)} to start from random"
         )
     arrays.pop(_IDS, None)
@@ -166,8 +167,10 @@ def _name(path: tuple) -> str:
 def _open(path: str, name: str, method: str) -> Source:
     """One file, of the kind that is asked for or that its keys tell."""
     expanded = os.path.expanduser(path)
+    if os.path.isdir(expanded):
+        raise ValueError(f"config.start: {path} is a folder, not a published file")
     if not os.path.isfile(expanded):
-        raise FileNotFoundError(f"config.start: no such file: {path}")
+        raise FileNotFoundError(f"config.start: no such file: {path or repr(path)}")
     try:
         state = read(expanded)
     except ValueError as error:

@@ -103,7 +103,7 @@ def test_rows_that_a_file_lacks_stay_as_they_were():
 
 def test_parts_need_leave_for_the_rest(files, trees):
     sources = open_sources(recipe(files["vit"]))
-    with pytest.raises(ValueError, match=r"deit\.pth fill a part of the network alone.*cross/lay"):
+    with pytest.raises(ValueError, match=r"deit\.pth fills a part of the network alone.*cross/lay"):
         fill(sources, named_shapes(*trees), GRID)
     filled = fill(sources, named_shapes(*trees), GRID, fresh=("(?!vit/).*",))
     assert {name.split("/")[0] for name in filled.arrays} == {"vit"}
@@ -146,6 +146,7 @@ def test_a_key_that_is_left_out_leaves_its_parameter_random(files, trees):
         (["albef"], "albef,bert", albef.get_config, r"a kind for each of the 1 files"),
         (["text"], "", laip.get_config, r"text\.pth"),
         (["none"], "", laip.get_config, r"no such file: none"),
+        (["albef", "/"], "", laip.get_config, r"/ is a folder, not a published file"),
     ],
 )
 def test_a_wrong_file_is_told_before_it_is_read(files, names, kind, get_config, message):
@@ -254,7 +255,9 @@ def test_the_tool_converts_there_and_back(files, tiny_recipe, tmp_path, capsys):
     assert main(given) == 0, capsys.readouterr().err
     told = capsys.readouterr().out
     assert "kind albef_retrieval" in told
-    assert "from random: mlm/bias" in told
+    assert "5 parameters not in this file: mlm/bias" in told
+    assert "from random" not in told  # the second file has them
+    assert "config.start" not in told
     with open(f"{out}/config.json") as file:
         assert json.load(file)["method"] == "albef"
     assert main(["--back", out, "--kind", "albef_retrieval", "--out", back]) == 0
@@ -321,6 +324,7 @@ def test_the_tool_tells_what_is_wrong_in_one_sentence(
     [
         ([], "give published files, or --back"),
         (["x.pth"], "--config must name the recipe"),
+        (["", "--config", "configs/albef.py:cuhk_pedes"], "error: no such file: ''"),
         (["x.pth", "--config", "configs/albef.py:cuhk_pedes"], "no such file: x.pth"),
         (["--back", "x"], "--kind must name the kind"),
         (["--back", "x", "--kind", "albef"], "--out must be a .safetensors file"),

@@ -294,7 +294,7 @@ def test_diana_starts_from_the_files_of_its_encoders_or_from_its_own(shapes, tmp
     assert {name.split("/")[0] for name in filled.fresh} == {
         "image_proj", "text_proj", "refiner", "logit_scale",
     }  # fmt: skip
-    with pytest.raises(ValueError, match="fill a part of the network alone"):
+    with pytest.raises(ValueError, match="fills a part of the network alone"):
         fill(sources[:1], shapes, (8, 4), fresh)
     whole = random_state(published_shapes(shapes, find("diana")))
     config = recipe(lambda: diana.get_config("released"), whole, folder=tmp_path)

@@ -245,11 +245,11 @@ def test_another_wrapper_can_be_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (b"K\x01", "holds a int, not a state_dict"),
+        (b"K\x01", "holds an int, not a state_dict"),
         (b"}", "holds an empty dict, not a state_dict"),
         (tensor(), "holds one tensor, not a state_dict"),
         (b"}K\x01" + tensor() + b"s", "keys are no names"),
-        (b"}X\x05\x00\x00\x00epochK\x01s", "holds a int under 'epoch'"),
+        (b"}X\x05\x00\x00\x00epochK\x01s", "holds an int under 'epoch'"),
     ],
 )
 def test_a_file_without_a_state_dict_is_told_what_it_holds(tmp_path, value, message):

@@ -43,9 +43,17 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError("give published files, or --back with a folder of ours")
         _write_back(options) if options.back else _read_in(options)
     except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {_told(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     return 0
+
+
+def _told(text: str) -> str:
+    """A sentence about a config by the arguments here."""
+    text = text.replace("config.start_rules.kind", "--kind").replace(
+        "config.text.tokenizer", "--tokenizer"
+    )
+    return text.removeprefix("config.start: ")
 
 
 def _read_in(options: argparse.Namespace) -> None:
@@ -69,7 +77,11 @@ def _read_in(options: argparse.Namespace) -> None:
     from jaxreid.parts import method_module
 
     if options.tokenizer:
+        if not os.path.isdir(options.tokenizer):
+            raise FileNotFoundError(f"--tokenizer: no such folder: {options.tokenizer}")
         config.text.tokenizer = options.tokenizer
+    if options.people and "people" not in config.data:
+        raise ValueError(f"--people: {config.method} has no classifier of people")
     if "people" in config.data:
         config.data.people = options.people or config.data.people
     config.train.steps_per_epoch = config.train.steps_per_epoch or 1
@@ -79,7 +91,7 @@ def _read_in(options: argparse.Namespace) -> None:
     rules = read_rules(config)
     filled = fill(sources, shapes, patch_grid(config), rules.fresh, rules.unused)
     for report in filled.reports:
-        print("\n".join(report.lines(most=len(shapes))))
+        print(_told("\n".join(report.lines(most=len(shapes)))))
     if filled.fresh:
         print(f"in no file, from random where training starts: {', '.join(filled.fresh)}")
     _write_folder(options.out, config, filled.arrays, options.dtype)

@@ -5,6 +5,7 @@ A template has named indexes: "visual_encoder.blocks.{vit}.norm1.weight" is the 
 both ways and all sizes. The table of a kind of checkpoint is `kinds/<name>.py`.
 """
 
+import functools
 import importlib
 import os
 import re
@@ -147,6 +148,7 @@ def table(kind: Kind, names: Iterable[str], *, write: bool = False) -> Table:
     return Table(tuple(links), frozenset(spare - skeletons), tuple(unused))
 
 
+@functools.cache
 def pattern(template: str) -> re.Pattern:
     """Returns what matches the names of a template, with its indexes as groups."""
     parts = _INDEX.split(template)

@@ -24,7 +24,7 @@ class Report(NamedTuple):
     kind: str
     title: str
     filled: tuple[str, ...] = ()  # our parameters from the file
-    fresh: tuple[str, ...] = ()  # our parameters that the file has not, left to random
+    fresh: tuple[str, ...] = ()  # our parameters that the file has not
     used: tuple[str, ...] = ()  # published keys that fill something
     equal: tuple[str, ...] = ()  # published keys that repeat what is known: tied, or counted
     unused: tuple[str, ...] = ()  # published keys for which there is no use
@@ -40,7 +40,7 @@ class Report(NamedTuple):
         for names, what in (
             (self.equal, "keys repeat others and are equal"),
             (self.unused, "keys not used"),
-            (self.fresh, "parameters from random"),
+            (self.fresh, "parameters not in this file"),
         ):
             if names:
                 lines.append(f"  {len(names)} {what}: {listed(names, most)}")

@@ -105,4 +105,5 @@ def _described(value: Any) -> str:
     """What stands where a state_dict should."""
     if type(value) is np.ndarray:
         return "one tensor"
-    return "an empty dict" if value == {} else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "an empty dict" if value == {} else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -1,7 +1,6 @@
 """Values of tiny networks of CLIP, IRRA and Word4Per, made from their keys, and their inputs.
 
-tools/goldens_clip_releases.py gives the same to the code of releases: so only keys and outputs are
-stored.
+The code of releases was given the same: so only keys and outputs are stored.
 """
 
 import zlib

@@ -1,7 +1,6 @@
 """Values of tiny published networks, made from their keys, and the inputs they are run on.
 
-tools/goldens_releases.py gives the same values to the code of releases: so only keys and outputs
-are stored.
+The code of releases was given the same values: so only keys and outputs are stored.
 """
 
 import zlib

@@ -83,7 +83,7 @@ def filled(tree, arrays: dict, prefix: str = ""):
 
 
 def loss_of(image, text, match, words, tokens, with_words=1.0):
-    """The loss of tools/goldens_releases.py on outputs, with or without that of words."""
+    """The loss whose gradients are stored, on outputs, with or without that of words."""
 
     def cross_entropy(logits, target):
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), target[:, None], 1).mean()

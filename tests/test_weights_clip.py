@@ -3,9 +3,9 @@
 tests/goldens/clip_releases.npz has numbers alone, made by running the code of openai/CLIP@d05afc4
 (clip/model.py), anosorae/IRRA@cfc2378 (model/build.py, clip_model.py, objectives.py) and
 Delong-liu-bupt/Composed_Person_Retrieval@0cc1693 (old_project/model/build.py, word4per.py) at tiny
-sizes in double precision, and the keys of their state_dicts; tools/goldens_clip_releases.py makes
-it. Those of clip_hf are of transformers' CLIPModel, more of it is in test_clip.py, and more of
-Word4Per's network for words in test_word4per.py.
+sizes in double precision, and the keys of their state_dicts. Those of clip_hf are of transformers'
+CLIPModel, by tools/goldens_clip_hf.py; more of it is in test_clip.py, and more of Word4Per's
+network for words in test_word4per.py.
 """
 
 import functools

@@ -4,7 +4,7 @@ tests/goldens/releases.npz has numbers alone, made by running the code of salesf
 (models/model_pretrain.py, model_retrieval.py), Flame-Chasers/RaSa@bd16aa1
 (models/model_person_search.py), salesforce/BLIP@056a169 (models/blip_pretrain.py,
 blip_retrieval.py) and LinDixuan/CADA@1087f33 (models/cada.py) at tiny sizes in double precision,
-and the keys of their state_dicts; tools/goldens_releases.py makes it.
+and the keys of their state_dicts.
 """
 
 import functools

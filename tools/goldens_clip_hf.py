@@ -23,7 +23,17 @@ from transformers import CLIPConfig, CLIPModel
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from tests.clip_state import (
-    DEPTH, END, GRADIENTS, LENGTH, PATCH, SQUARE, VIT_DEPTH, VOCABULARY, WIDTH, batch, values,
+    DEPTH,
+    END,
+    GRADIENTS,
+    LENGTH,
+    PATCH,
+    SQUARE,
+    VIT_DEPTH,
+    VOCABULARY,
+    WIDTH,
+    batch,
+    values,
 )  # fmt: skip
 
 KIND = "clip_hf"

@@ -43,8 +43,8 @@ def test_a_run_ranks_both_outfits_and_their_twins_for_photos_plus_words(recipe, 
     assert set(asked.tolist()) <= set(gallery.tolist())
     assert any("twins" in file for file in files)
     assert 100 * (gallery[first] == asked).mean() == pytest.approx(results["final"]["R1"])
-    check_saved_model(config, tmp_path / "run")
     if recipe is fafa:
+        check_saved_model(config, tmp_path / "run")
         return
     config.word4per.query = "image"
     image = run.evaluate(config, str(tmp_path / "run"))

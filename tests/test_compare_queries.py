@@ -53,7 +53,11 @@ def test_runs_of_other_seeds_are_a_row_each_form(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [(clip.get_config(), "clip does not search by a photo plus words"), (None, "no run in")],
+    [
+        (clip.get_config(), "clip does not search by a photo plus words"),
+        (word4per.get_config(), "has no results.json: its run has not ended"),
+        (None, "no run in"),
+    ],
 )
 def test_what_cannot_be_compared_is_said_in_a_sentence(tmp_path, capsys, config, message):
     if config is not None:

@@ -71,9 +71,15 @@ def title_of(config: Any) -> str:
 
 
 def ranked(config: Any, folder: Path, fields: dict[str, Any]) -> dict[str, float]:
-    """Returns the final scores of a run ranked by some fields, ranking if nobody did before."""
+    """Returns the final scores of a run ranked by some fields, ranking if nobody did before.
+
+    Raises:
+      FileNotFoundError: the run has not ended: it would be ranked by a checkpoint on its way.
+    """
     from jaxreid.run import evaluate, results_of
 
+    if not (folder / "results.json").is_file():
+        raise FileNotFoundError(f"{folder} has no results.json: its run has not ended")
     chosen = config.copy_and_resolve_references()
     chosen[config.method].update(fields)
     path = folder / f"{results_of(chosen, str(folder))}.json"

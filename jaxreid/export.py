@@ -2,7 +2,6 @@
 
 import json
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,16 @@ import jax
 from absl import logging
 
 import jaxreid
+from jaxreid.best import best_params, check_trained
 from jaxreid.card import model_card
-from jaxreid.checkpoint import Checkpoints
 from jaxreid.data.bpe import FILES as BPE_FILES
 from jaxreid.data.text import download, read_json
 from jaxreid.files import write_atomic, write_json
-from jaxreid.mesh import fetch, replicated
+from jaxreid.mesh import fetch
 from jaxreid.model import CARD, CONFIG, FORMAT, VOCABULARY, WEIGHTS, config_hash
 from jaxreid.optim import parameter_name
 from jaxreid.parts import PEOPLE, Parts, assemble, copy_vocabulary, method_module
-from jaxreid.saved import has_checkpoint, run_config
+from jaxreid.saved import run_config
 from jaxreid.weights.safetensors_file import write_safetensors
 
 
@@ -39,22 +38,11 @@ def save(run: str | os.PathLike, folder: str | os.PathLike) -> None:
     """
     run, folder = (os.path.expanduser(os.fspath(path)) for path in (run, folder))
     config = run_config(run)
-    if not has_checkpoint(run):
-        raise FileNotFoundError(f"no checkpoint in {run}/checkpoints: nothing was trained")
+    check_trained(run)
     # Nothing is trained: no train split to count.
     config.train.steps_per_epoch = config.train.steps_per_epoch or 1
     parts = assemble(config, os.path.join(run, VOCABULARY), learn=False)
-    checkpoints = Checkpoints(
-        os.path.join(run, "checkpoints"),
-        keep=config.train.keep, best=config.eval.select, read_only=True,
-    )  # fmt: skip
-    try:
-        step = checkpoints.best()
-        shapes = jax.eval_shape(parts.method.init, jax.random.key(config.seed))
-        on_mesh = partial(_placed, sharding=replicated(parts.mesh))
-        params = checkpoints.restore_params(step, jax.tree.map(on_mesh, shapes))
-    finally:
-        checkpoints.close()
+    params, step = best_params(parts, run)
     results = os.path.join(run, "results.json")
     scores = read_json(Path(results)) if os.path.isfile(results) else None
     write_model(folder, parts, params, step, scores)
@@ -112,11 +100,6 @@ def write_model(
     }
     write_safetensors(weights, arrays, metadata)
     logging.info("model saved: %s", folder)
-
-
-def _placed(leaf, *, sharding):
-    """The shape of an array with its place."""
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _vocabulary(source: str) -> str:

@@ -80,6 +80,12 @@ def put_whole(mesh: Mesh, batch: Any) -> Any:
     )
 
 
+def replicated_shapes(mesh: Mesh, tree: Any) -> Any:
+    """Returns the shapes and dtypes of arrays that are to be on every device."""
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
 def put_replicated(mesh: Mesh, tree: Any) -> Any:
     """Copies a tree of arrays, equal on every process, to every device of the mesh."""
     sharding = replicated(mesh)

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxreid import optim, results
-from jaxreid.checkpoint import Checkpoints
+from jaxreid.best import best_params, check_trained, open_checkpoints
 from jaxreid.config import RANDOM, check, check_needed, patch_grid
 from jaxreid.data import pipeline
 from jaxreid.devices import peak_flops
@@ -21,12 +21,12 @@ from jaxreid.evaluate import Evaluation, Items, Settings
 from jaxreid.evaluate import evaluate as rank_and_score
 from jaxreid.export import write_model
 from jaxreid.loop import Plan, Stage, run_loop
-from jaxreid.mesh import put_batch, replicated
+from jaxreid.mesh import put_batch, replicated_shapes
 from jaxreid.methods import Method
 from jaxreid.parts import Parts, assemble, method_module
 from jaxreid.published import MEMORY, fill, is_published, named_shapes, open_sources, put, tell
 from jaxreid.runlog import RunLog, clock
-from jaxreid.saved import check_network, enter, has_checkpoint, read_saved, with_training_of
+from jaxreid.saved import check_network, enter, read_saved, with_training_of
 from jaxreid.start import load_start, read_rules
 from jaxreid.train import init_on_mesh, init_state, jit_train_step, restart_optimizer
 
@@ -72,14 +72,14 @@ def train(config: ConfigDict, workdir: str, command: str = "") -> dict[str, Any]
     _check_ranked(parts, "val", config.eval.top_k if config.eval.rerank_val else 0)
     _check_ranked(parts, "test", config.eval.top_k)
     plan, optimisers = _plan(config, method, mesh)
-    checkpoints = _checkpoints(config, workdir)
+    checkpoints = open_checkpoints(config, workdir)
     step = checkpoints.latest() or 0
     if step:
         # A stage begins with a fresh optimiser: what was saved at its start is of the one before.
         stage = next(i for i, stage in enumerate(plan.stages) if step <= stage.end)
         tx = optimisers[stage]
         shapes = jax.eval_shape(partial(init_state, method, tx), jax.random.key(config.seed))
-        state, position = checkpoints.restore(step, _on_mesh(shapes, mesh))
+        state, position = checkpoints.restore(step, replicated_shapes(mesh, shapes))
         logging.info("going on from step %d of %d", step, plan.stages[-1].end)
     else:
         start = _start(config, method)
@@ -172,16 +172,10 @@ def restore(config: ConfigDict, workdir: str) -> tuple[Parts, Any, int]:
     check(config, jax.device_count())
     saved = read_saved(workdir)
     check_network(saved, config, workdir)
-    if not has_checkpoint(workdir):
-        raise FileNotFoundError(f"no checkpoint in {workdir}/checkpoints: nothing was trained")
+    check_trained(workdir)
     full = with_training_of(saved, config, _ranked_by(config))
     parts = _first_on_one(partial(assemble, full, f"{workdir}/tokenizer", learn=False))
-    checkpoints = _checkpoints(config, workdir, read_only=True)
-    best = checkpoints.best()
-    shapes = jax.eval_shape(parts.method.init, jax.random.key(config.seed))
-    params = checkpoints.restore_params(best, _on_mesh(shapes, parts.mesh))
-    checkpoints.close()
-    return parts, params, best
+    return parts, *best_params(parts, workdir)
 
 
 def _ranked_by(config: ConfigDict) -> tuple[str, ...]:
@@ -196,16 +190,6 @@ def _first_on_one(make: Callable[[], Parts]) -> Parts:
     parts = make() if jax.process_index() == 0 else None
     multihost_utils.sync_global_devices("first_on_one")
     return parts or make()
-
-
-def _checkpoints(config: ConfigDict, workdir: str, *, read_only: bool = False) -> Checkpoints:
-    """The checkpoints of a run."""
-    return Checkpoints(
-        os.path.join(workdir, "checkpoints"),
-        keep=config.train.keep,
-        best=config.eval.select,
-        read_only=read_only,
-    )
 
 
 def _plan(config: ConfigDict, method: Method, mesh: Mesh) -> tuple[Plan, list]:
@@ -342,12 +326,6 @@ def _validate(parts: Parts, params: Any) -> dict[str, float]:
     scores = ranked.results["final"]
     logging.info("val: %s", " ".join(f"{name} {value:.2f}" for name, value in scores.items()))
     return scores
-
-
-def _on_mesh(shapes: Any, mesh: Mesh) -> Any:
-    """Shapes and dtypes of arrays that are to be on every device."""
-    sharding = replicated(mesh)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
 
 
 def _finish(

@@ -39,6 +39,7 @@ ALLOWED = {
     "loop": {"train", "checkpoint", "data", "mesh", "runlog"},
     "parts": {"config", "data", "mesh", "methods"},
     "saved": {"checkpoint", "files"},
+    "best": {"checkpoint", "mesh", "parts", "saved"},
     "card": {"data"},
     "given": {"data"},
     "model": {
@@ -46,15 +47,14 @@ ALLOWED = {
         "rerank", "saved", "weights",
     },
     "export": {
-        "card", "checkpoint", "data", "files", "mesh", "model", "optim", "parts", "saved",
-        "weights",
+        "best", "card", "data", "files", "mesh", "model", "optim", "parts", "saved", "weights",
     },
     "run": {
-        "checkpoint", "config", "data", "devices", "evaluate", "export", "files", "loop", "mesh",
+        "best", "config", "data", "devices", "evaluate", "export", "files", "loop", "mesh",
         "methods", "optim", "parts", "published", "results", "runlog", "saved", "start", "train",
     },
     "search": {
-        "checkpoint", "data", "embed", "files", "losses", "mesh", "methods", "model", "parts",
+        "best", "data", "embed", "files", "losses", "mesh", "methods", "model", "parts",
         "round_metrics", "saved", "sheet",
     },
     "main": {"arguments", "config", "loop", "run"},

@@ -9,18 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from jaxreid.checkpoint import Checkpoints
+from jaxreid.best import best_params, check_trained
 from jaxreid.data.dialogues import Dialogue, Round
 from jaxreid.data.pipeline import eval_batches
 from jaxreid.embed import embed
-from jaxreid.mesh import put_replicated, replicated
+from jaxreid.mesh import put_replicated
 from jaxreid.methods import Features
 from jaxreid.model import WEIGHTS, read_params
 from jaxreid.parts import Parts, assemble, method_module
-from jaxreid.saved import has_checkpoint, read_saved, run_config
+from jaxreid.saved import read_saved, run_config
 
 KINDS = ("captions", "dialogues")  # that a run may search by
 # What a witness is asked first where dialogues begin with a question: the description answers it.
@@ -57,36 +55,21 @@ def load_run(folder: str, *, data_dir: str = "") -> Searcher:
             f"asking needs a run that searches by {' or '.join(KINDS)}, {config.method} in "
             f"{folder} searches by {kind}"
         )
-    if not is_model and not has_checkpoint(folder):
-        raise FileNotFoundError(f"no checkpoint in {folder}/checkpoints: nothing was trained")
+    if not is_model:
+        check_trained(folder)
     if data_dir:
         config.data.data_dir = data_dir
     # Nothing is trained: no batch, and no train split to count.
     config.train.steps_per_epoch = config.train.steps_per_epoch or 1
     parts = assemble(config, os.path.join(folder, "tokenizer"), learn=False)
     _check_similarity(parts, folder)
-    saved, shapes = read_saved(folder), jax.eval_shape(parts.method.init, jax.random.key(0))
+    saved = read_saved(folder)
     if is_model:
+        shapes = jax.eval_shape(parts.method.init, jax.random.key(0))
         params = put_replicated(parts.mesh, read_params(folder, saved, shapes))
     else:
-        params = _best(folder, config, shapes, parts.mesh)
+        params, _ = best_params(parts, folder)
     return Searcher(parts, params, _fingerprint(saved, params), kind == "dialogues")
-
-
-def _best(folder: str, config: ConfigDict, shapes: Any, mesh: Mesh) -> Any:
-    """The parameters of the best checkpoint of a run."""
-    checkpoints = Checkpoints(
-        os.path.join(folder, "checkpoints"),
-        keep=config.train.keep, best=config.eval.select, read_only=True,
-    )  # fmt: skip
-    try:
-        everywhere = replicated(mesh)
-        placed = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
-        )
-        return checkpoints.restore_params(checkpoints.best(), placed)
-    finally:
-        checkpoints.close()
 
 
 def encode_images(searcher: Searcher, images: Sequence[np.ndarray], names: Sequence[str]):

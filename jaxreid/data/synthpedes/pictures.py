@@ -116,10 +116,13 @@ def make_record(picture: Picture, height: int, width: int) -> dict[str, Any]:
         "captions": make_captions(picture),
         "attributes": person,
         "visible": sorted(visible(person, view)),
-        "dialogues": to_json(
-            dialogues(person, view, _rng(picture.seed, _DIALOGUES, picture.image_id))
-        ),
+        "dialogues": to_json(dialogues(person, view, dialogue_rng(picture))),
     }
+
+
+def dialogue_rng(picture: Picture) -> np.random.Generator:
+    """Returns what draws the dialogues of a picture."""
+    return _rng(picture.seed, _DIALOGUES, picture.image_id)
 
 
 def make_captions(picture: Picture) -> tuple[str, ...]:

@@ -58,6 +58,26 @@ def test_runs_of_other_seeds_are_a_row(tool, tmp_path, capsys):
     assert row[1:4] == ["20.00", "-", "20.00"]
 
 
+def test_differences_are_of_runs_of_equal_seeds(tool, tmp_path, capsys):
+    runs = []
+    for seed, retain, last in (
+        (0, True, 30.0), (1, True, 50.0), (2, True, 90.0), (1, False, 45.0), (0, False, 27.0),
+    ):  # fmt: skip
+        config = diana.get_config()
+        config.seed, config.diana.retain = seed, retain
+        runs.append(write_run(tmp_path / f"{retain}{seed}", config, [1.0, last / 2, last]))
+    assert tool.main([*runs, "--rounds", "1", "--score", "mAP", "--minus-first"]) == 0
+    lines = [line.split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][1] == lines[5][1] == "mAP after 1"
+    assert lines[-1][0] == "| retain False, above diana"
+    assert lines[-1][1:4] == ["-2.00 ± 0.71", "-4.00 ± 1.41", "-4.00 ± 1.41"]
+    assert lines[-1][-1] == "2 |"
+    assert tool.main([runs[2], runs[3], "--minus-first"]) == 2
+    assert "retain False have seeds [1], those of diana [2]: none" in capsys.readouterr().err
+    assert tool.main([runs[0], "--minus-first"]) == 2
+    assert "needs a second row, got runs of diana alone" in capsys.readouterr().err
+
+
 def test_runs_that_do_not_fit_are_refused(tool, tmp_path, capsys):
     run = write_run(tmp_path / "clip", clip.get_config(), [1.0, 2.0])
     assert tool.main([run]) == 2

@@ -3,7 +3,8 @@
     python tools/compare_rounds.py runs/diana-0 runs/diana-1 --out rounds.png
 
 Runs that differ in their seed alone are one row: mean and standard deviation of the sample. A row
-is named by what differs from the recipe.
+is named by what differs from the recipe. With --minus-first the other rows are also shown as what
+they are above the first, seed by seed, which leaves out what a seed does to both.
 """
 
 import argparse
@@ -29,7 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("--rounds", default="0,1,2,3,5", help="columns of R1; %(default)s")
+    parser.add_argument("--rounds", default="0,1,2,3,5", help="columns of --score; %(default)s")
+    parser.add_argument(
+        "--score", default="R1", choices=("R1", "R5", "R10", "mAP"), help="%(default)s"
+    )
+    parser.add_argument("--minus-first", action="store_true", help="a table of differences, too")
     parser.add_argument("--out", help="picture of the curves, a PNG")
     options = parser.parse_args(arguments)
 
@@ -41,7 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
         for run in options.runs:
             for name, found in read_run(run).items():
                 rows.setdefault(name, []).append(found)
-        print("\n".join(table(rows, columns)))
+        print("\n".join(table(rows, columns, options.score)))
+        if options.minus_first:
+            print("\n".join(["", *table(minus_first(rows), columns, options.score)]))
         if options.out:
             curves = [
                 Curve(name, [found["rounds"] for found in runs]) for name, runs in rows.items()
@@ -77,24 +84,65 @@ def read_run(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(folder.glob("results*.json")):
         suffix = path.stem.removeprefix("results").replace("-", " ")
         found[f"{name}{',' if suffix else ''}{suffix}"] = json.loads(path.read_text())
+    for results in found.values():
+        results["seed"] = config.seed
     if not found:
         raise FileNotFoundError(f"{folder} has no results.json: its run has not ended")
     return found
 
 
-def table(rows: dict[str, list[dict[str, Any]]], columns: list[int]) -> list[str]:
+def minus_first(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Returns the rows behind the first with its scores taken from theirs, of runs of equal seeds.
+
+    Raises:
+      ValueError: a row has no run of a seed of the first, or there is no other row.
+    """
+    (first, runs), *others = rows.items()
+    if not others:
+        raise ValueError(f"--minus-first needs a second row, got runs of {first} alone")
+    base = {run["seed"]: run for run in runs}
+    found = {}
+    for name, other in others:
+        pairs = [(run, base[run["seed"]]) for run in other if run["seed"] in base]
+        if not pairs:
+            raise ValueError(
+                f"the runs of {name} have seeds {sorted(run['seed'] for run in other)}, those of "
+                f"{first} {sorted(base)}: none is equal"
+            )
+        found[f"{name}, above {first}"] = [
+            {part: _difference(run[part], of[part]) for part in ("final", "rounds")}
+            for run, of in pairs
+        ]
+    return found
+
+
+def _difference(scores: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """Scores above others; of rounds as far as both have them."""
+    found = {}
+    for name in scores.keys() & base.keys():
+        x, y = scores[name], base[name]
+        several = isinstance(x, list)
+        found[name] = [a - b for a, b in zip(x, y, strict=False)] if several else x - y
+    return found
+
+
+def table(
+    rows: dict[str, list[dict[str, Any]]], columns: list[int], score: str = "R1"
+) -> list[str]:
     """Returns the lines of a table in Markdown.
 
     Args:
       rows: name -> results of its runs.
-      columns: rounds of which R1 is shown; a dialogue that has ended is read whole.
+      columns: rounds of which a score is shown; a dialogue that has ended is read whole.
+      score: which.
     """
-    heads = [*(f"R1 after {turn}" for turn in columns), "R1", "R10", "mAP", "BRI", "rounds to R1"]
+    last = ["R1", "R10", "mAP", "BRI", "rounds to R1"]
+    heads = [*(f"{score} after {turn}" for turn in columns), *last]
     lines = [f"| row | {' | '.join(heads)} | runs |", "|---" * (len(heads) + 2) + "|"]
     for name, runs in rows.items():
-        values = [[_at(run["rounds"]["R1"], turn) for run in runs] for turn in columns]
-        values += [[run["final"][score] for run in runs] for score in ("R1", "R10", "mAP")]
-        values += [[run["rounds"].get(score) for run in runs] for score in ("BRI", "rounds_to_R1")]
+        values = [[_at(run["rounds"][score], turn) for run in runs] for turn in columns]
+        values += [[run["final"][one] for run in runs] for one in last[:3]]
+        values += [[run["rounds"].get(one) for run in runs] for one in ("BRI", "rounds_to_R1")]
         cells = [_cell(found) for found in values]
         lines.append(f"| {name} | {' | '.join(cells)} | {len(runs)} |")
     return lines

@@ -26,7 +26,7 @@ from configs import sections
 
 # How the small network differs from that of the start weights: dialogues are longer than captions,
 # tokens are projected as the global feature is, and nothing reads text and image together.
-_SMALL_RULES = dict(
+_START_RULES = dict(
     fresh=(r"(text_)?refiner/.*|logit_scale",),  # one pattern, which matches without a refiner, too
     unused=(r"(cross|mlm|itm_head)/.*", r"temperature"),
     renamed=((r"(image|text)_proj/(.*)", r"\1_proj/dense/\2"),),
@@ -36,13 +36,9 @@ _SMALL_RULES = dict(
 _NOT_OF_ENCODERS = (r"(image|text)_proj/.*|(text_)?refiner/.*|logit_scale",)
 # Which sections of config.model the encoders have: "vit" | "swin", "bert" | "llama".
 _ENCODERS = dict(image_encoder="vit", text_encoder="bert")
-# The vocabulary of the start weights with the words of dialogues behind it; made by
-# tools/dialogue_vocabulary.py.
-_VOCABULARY = "configs/start/synthpedes-dialogues"
-_REFINER_GROUPS = (
-    (r"(text_)?refiner/.*(bias|scale)", 3.0, 0.0),
-    (r"(text_)?refiner/.*", 3.0, 0.02),
-)
+# Weights of the small network, and beside it without a refiner, made by the variants "start" and
+# "start_dual" and tools/export_start.py. Its vocabulary is made by tools/dialogue_vocabulary.py.
+_START = "configs/start/synthpedes-dialogues"
 _PAPER = ("chatpedes", "interactive_pedes")
 # What stands before each dialogue in the release (main/conversation.py, conv_customized).
 _SYSTEM = (
@@ -59,27 +55,30 @@ def get_config(variant: str = "") -> ConfigDict:
     Args:
       variant: "" (synthpedes on two CPU cores); the plain dual encoder of that size, trained and
         searched with the same dialogues ("dual"), with the first answer of each ("sentence") or
-        with what is written in front of the picture ("captions"); "chatpedes" or
-        "interactive_pedes"; or "released" (ChatPedes, with the encoders and the prompt of the
-        release).
+        with what is written in front of the picture ("captions"); "start" and "start_dual", which
+        make the start weights of these; "chatpedes" or "interactive_pedes"; or "released"
+        (ChatPedes, with the encoders and the prompt of the release).
     """
     if variant == "":
         config = _small()
     elif variant == "dual":
-        config = _plain()
+        config = _small(refined=False)
     elif variant == "sentence":
-        config = _plain()
+        config = _small(refined=False)
         config.dialogue.rounds = 1
     elif variant == "captions":
-        config = _plain()
+        config = _small(refined=False)
         config.dialogue.source = "captions"
         config.diana.fewest_rounds = 0
+    elif variant in ("start", "start_dual"):
+        config = _starting(refined=variant == "start")
     elif variant in _PAPER:
         config = _paper(variant)
     elif variant == "released":
         config = _released()
     else:
-        known = ("", "dual", "sentence", "captions", *_PAPER, "released")
+        small = ("dual", "sentence", "captions", "start", "start_dual")
+        known = ("", *small, *_PAPER, "released")
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     return config
 
@@ -88,6 +87,7 @@ def _dialogue() -> ConfigDict:
     """How dialogues are written out and read."""
     return ConfigDict(dict(
         # | "both": each opens with a caption of its image | "captions": it ends with that opening
+        # | "mixed": "dialogues" and "captions"
         source="dialogues",
         rounds=0,  # that are read of a dialogue, the first ones; 0 = all
         system="",  # what stands before every dialogue
@@ -106,6 +106,7 @@ def _losses() -> ConfigDict:
         attributes=16,  # K; 24 in pre-training
         refiner_depth=2,
         refiner_heads=12,
+        query_std=0.02,  # of the start weights of the K queries
         reduction="mean",  # of the K cosines | "max" | "min" | "logsumexp" | "-logsumexp"
         inference="both",  # | "global" | "attribute"
         image_pooling="first",  # | "mean"
@@ -120,35 +121,45 @@ def _losses() -> ConfigDict:
     ))  # fmt: skip
 
 
-def _small() -> ConfigDict:
-    """Synthpedes at a size for two CPU cores."""
-    config = sections.small(sections.START, 1e-3, (3,))
+def _small(refined: bool = True) -> ConfigDict:
+    """Synthpedes at a size for two CPU cores; without a refiner it is a plain dual encoder."""
+    config = sections.small(_START if refined else _START + "-dual", 3e-4, (3,))
     config.method = "diana"
     config.model.update(_ENCODERS)
-    config.start_rules.update(_SMALL_RULES)
     config.data.variant = "chat"
-    config.text.tokenizer = _VOCABULARY
     config.text.max_tokens = config.model.bert.max_positions = 96
-    # What images look like is known from captions; how dialogues speak, and the refiner, are not.
-    config.optim.groups = (
-        *_REFINER_GROUPS,
-        (r"logit_scale", 1.0, 0.0),
-        (r"vit/.*(bias|scale)", 0.2, 0.0),
-        (r"vit/.*", 0.2, 0.02),
-        *config.optim.groups,
-    )
+    config.optim.groups = ((r"logit_scale", 1.0, 0.0), *config.optim.groups)
     config.dialogue = _dialogue()
     config.dialogue.rounds = 5  # every dialogue has as many
     config.diana = _losses()
-    config.diana.update(refiner_heads=2, logit_scale=1 / 0.07)
+    # Queries that start alike stay alike in so few steps, and the K attributes are then one.
+    config.diana.update(refiner_heads=2, query_std=1.0, logit_scale=1 / 0.07)
+    if refined:  # one for each modality starts from the one for both
+        config.start_rules.renamed = ((r"(text_)?refiner/(.*)", r"refiner/\2"),)
+    else:
+        config.diana.update(refiner="none", inference="global")
     return config
 
 
-def _plain() -> ConfigDict:
-    """The small recipe without a refiner."""
-    config = _small()
-    config.diana.update(refiner="none", inference="global")
-    config.optim.groups = tuple(g for g in config.optim.groups if g not in _REFINER_GROUPS)
+def _starting(refined: bool = True) -> ConfigDict:
+    """What makes the start weights: captions and dialogues of many other people."""
+    config = _small(refined)
+    config.start = sections.START
+    config.start_rules.update(_START_RULES)
+    config.text.tokenizer = _START
+    config.data.variant = "medium"
+    config.dialogue.source = "mixed"
+    config.diana.sdm = False  # as the release pre-trains
+    config.optim.learning_rate = 1e-3
+    config.optim.warmup_epochs = 0.1
+    # What images look like is known; how dialogues speak, and the refiner, are not.
+    config.optim.groups = (
+        (r"vit/.*(bias|scale)", 0.5, 0.0),
+        (r"vit/.*", 0.5, 0.02),
+        *config.optim.groups,
+    )
+    config.train.epochs = (1,)
+    config.train.evaluate_every = config.train.save_every = 0.25
     return config
 
 

@@ -193,6 +193,9 @@ def _with_dialogues(split: Split, config: ConfigDict) -> Split:
     dialogues = split.dialogues
     if rounds:
         dialogues = tuple(tuple(d.first(rounds) for d in told) for told in dialogues)
+    if source == "mixed":
+        captions = as_openings(split.captions)
+        dialogues = tuple(told + said for told, said in zip(dialogues, captions, strict=True))
     if source == "both":
         try:
             dialogues = with_openings(dialogues, split.captions)

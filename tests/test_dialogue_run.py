@@ -105,6 +105,21 @@ def test_dialogues_that_open_with_a_caption_are_read_from_round_0(finished, data
         assert max(text.count("?") for text in found["query_caption"]) == 2
 
 
+def test_captions_may_be_asked_beside_dialogues(finished, data_dir, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    config = small(data_dir)
+
+    def results(source):
+        config.dialogue.source = source
+        return run.evaluate(config, str(tmp_path / "run"))
+
+    told, said, both = finished[1], results("captions"), results("mixed")
+    assert both["queries"] == told["queries"] + said["queries"]
+    for name in ("R1", "R10", "mAP"):
+        hits = sum(found["queries"] * found["final"][name] for found in (told, said))
+        assert both["final"][name] == pytest.approx(hits / both["queries"])
+
+
 def test_a_data_set_without_dialogues_is_refused(data_dir, tmp_path):
     write_copy(tmp_path, "cuhk_pedes")
     config = small(data_dir)

@@ -514,6 +514,7 @@ def test_encoders_of_the_release_give_the_mean_of_patches_and_the_last_word(voca
         ("attributes", 0, "diana.attributes must be >= 1"),
         ("mask_rate", 1.0, r"diana.mask_rate must be in \[0, 1\), got 1.0"),
         ("fewest_rounds", 2, "diana.fewest_rounds must be 0 or 1, got 2"),
+        ("query_std", 0.0, "diana.query_std must be > 0, got 0.0: equal queries stay equal"),
         ("epsilon", 0.0, "diana.epsilon must be > 0, got 0.0"),
         ("logit_scale", 200.0, "at most diana.logit_scale_limit 100.0, got 200.0"),
         ("text_pooling", "mean", "diana.text_pooling must be one of first, last, got 'mean'"),
@@ -563,3 +564,17 @@ def test_refiner_has_the_size_of_the_release():
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     assert count == 16_550_400
     assert importlib.import_module("configs.diana").get_config("chatpedes").diana.attributes == 16
+
+
+def test_queries_that_start_far_apart_give_attributes_that_differ():
+    """Those of the release start all but equal; with them K attributes are one, many times."""
+    tokens = jax.random.normal(jax.random.key(1), (8, 12, 64))
+
+    def alike(std):
+        refiner = AttributeRefiner(attributes=4, depth=1, heads=2, mlp=64, query_std=std)
+        found = unit(jax.jit(refiner.init_with_output)(jax.random.key(0), tokens)[0])
+        cosines = np.einsum("bke,ble->bkl", found, found)
+        return cosines[:, *np.triu_indices(4, 1)].mean()
+
+    assert alike(0.02) > 0.999
+    assert alike(1.0) < 0.9

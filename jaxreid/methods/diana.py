@@ -70,6 +70,10 @@ def check(config) -> None:
         raise ValueError(f"diana.mask_rate must be in [0, 1), got {c.mask_rate}")
     if c.fewest_rounds not in (0, 1):
         raise ValueError(f"diana.fewest_rounds must be 0 or 1, got {c.fewest_rounds}")
+    if not c.query_std > 0:
+        raise ValueError(
+            f"diana.query_std must be > 0, got {c.query_std}: equal queries stay equal"
+        )
     if not c.epsilon > 0:
         raise ValueError(f"diana.epsilon must be > 0, got {c.epsilon}")
     if not 0 < c.logit_scale <= c.logit_scale_limit:

@@ -7,8 +7,6 @@ from flax.typing import Dtype
 
 from jaxreid.models.interaction import read_and_transform
 
-_QUERY_STD = 0.02  # of the start weights of the queries
-
 
 class AttributeRefiner(nn.Module):
     """K learned queries attend to the tokens of an image or of a dialogue, then to each other.
@@ -24,6 +22,7 @@ class AttributeRefiner(nn.Module):
     depth: int
     heads: int
     mlp: int
+    query_std: float = 0.02  # of the start weights of the queries
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -35,7 +34,7 @@ class AttributeRefiner(nn.Module):
           mask: bool[B, N or L], False on padding; None if there is none.
         """
         width = tokens.shape[-1]
-        init = nn.initializers.normal(_QUERY_STD)
+        init = nn.initializers.normal(self.query_std)
         queries = self.param("queries", init, (1, self.attributes, width)).astype(self.dtype)
         queries = jnp.broadcast_to(queries, (len(tokens), self.attributes, width))
         return read_and_transform(self, queries, tokens.astype(self.dtype), mask)

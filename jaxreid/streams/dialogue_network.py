@@ -27,6 +27,7 @@ def make_dialogue_network(config, vocabulary: int) -> DialogueAlignment:
             depth=c.refiner_depth,
             heads=c.refiner_heads,
             mlp=4 * m.embedding,
+            query_std=c.query_std,
             dtype=DTYPES[m.dtype],
         )
 

@@ -17,9 +17,9 @@ from jaxreid.methods import Example, Record
 from jaxreid.streams.captions import read_tokenizer
 from jaxreid.streams.pixels import PixelSettings, pixels, read_pixel_settings
 
-# What is said of people: their dialogues, dialogues that open with a caption, or their captions as
-# dialogues of no round.
-SOURCES = ("dialogues", "both", "captions")
+# What is said of people: their dialogues, dialogues that open with a caption, their captions as
+# dialogues of no round, or their dialogues and their captions.
+SOURCES = ("dialogues", "both", "captions", "mixed")
 # Which words stay of a dialogue that is longer than what a network reads.
 KEEP = ("newest", "oldest")
 

@@ -55,9 +55,10 @@ def get_config(variant: str = "") -> ConfigDict:
     Args:
       variant: "" (synthpedes on two CPU cores); the plain dual encoder of that size, trained and
         searched with the same dialogues ("dual"), with the first answer of each ("sentence") or
-        with what is written in front of the picture ("captions"); "start" and "start_dual", which
-        make the start weights of these; "chatpedes" or "interactive_pedes"; or "released"
-        (ChatPedes, with the encoders and the prompt of the release).
+        with what is written in front of the picture ("captions"); "after_captions", which meets
+        dialogues for the first time; "start" and "start_dual", which make the start weights of the
+        others; "chatpedes" or "interactive_pedes"; or "released" (ChatPedes, with the encoders and
+        the prompt of the release).
     """
     if variant == "":
         config = _small()
@@ -70,6 +71,8 @@ def get_config(variant: str = "") -> ConfigDict:
         config = _small(refined=False)
         config.dialogue.source = "captions"
         config.diana.fewest_rounds = 0
+    elif variant == "after_captions":
+        config = _after_captions()
     elif variant in ("start", "start_dual"):
         config = _starting(refined=variant == "start")
     elif variant in _PAPER:
@@ -77,7 +80,7 @@ def get_config(variant: str = "") -> ConfigDict:
     elif variant == "released":
         config = _released()
     else:
-        small = ("dual", "sentence", "captions", "start", "start_dual")
+        small = ("dual", "sentence", "captions", "after_captions", "start", "start_dual")
         known = ("", *small, *_PAPER, "released")
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     return config
@@ -141,23 +144,26 @@ def _small(refined: bool = True) -> ConfigDict:
     return config
 
 
-def _starting(refined: bool = True) -> ConfigDict:
-    """What makes the start weights: captions and dialogues of many other people."""
+def _after_captions(refined: bool = True) -> ConfigDict:
+    """The small recipe from weights that know captions alone."""
     config = _small(refined)
     config.start = sections.START
     config.start_rules.update(_START_RULES)
     config.text.tokenizer = _START
+    config.optim.learning_rate = 1e-3
+    # What images look like is known; how dialogues speak, and the refiner, are not.
+    images = ((r"vit/.*(bias|scale)", 0.5, 0.0), (r"vit/.*", 0.5, 0.02))
+    config.optim.groups = (*images, *config.optim.groups)
+    return config
+
+
+def _starting(refined: bool = True) -> ConfigDict:
+    """What makes the start weights: captions and dialogues of many other people."""
+    config = _after_captions(refined)
     config.data.variant = "medium"
     config.dialogue.source = "mixed"
     config.diana.sdm = False  # as the release pre-trains
-    config.optim.learning_rate = 1e-3
     config.optim.warmup_epochs = 0.1
-    # What images look like is known; how dialogues speak, and the refiner, are not.
-    config.optim.groups = (
-        (r"vit/.*(bias|scale)", 0.5, 0.0),
-        (r"vit/.*", 0.5, 0.02),
-        *config.optim.groups,
-    )
     config.train.epochs = (1,)
     config.train.evaluate_every = config.train.save_every = 0.25
     return config

@@ -54,7 +54,9 @@ def test_runs_of_other_seeds_are_a_row(tool, tmp_path, capsys):
     assert pathlib.Path(out).stat().st_size > 5000
     assert tool.main([runs[2], "--rounds", "0,1"]) == 0
     row = capsys.readouterr().out.splitlines()[-1].split(" | ")
-    assert row[0] == "| source captions, refiner none, inference global"
+    assert row[0] == (
+        "| start synthpedes-dialogues-dual, source captions, refiner none, inference global"
+    )
     assert row[1:4] == ["20.00", "-", "20.00"]
 
 

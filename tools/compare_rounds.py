@@ -69,13 +69,15 @@ def read_run(folder: Path) -> dict[str, dict[str, Any]]:
       ValueError: it does not search by dialogues.
     """
     from configs import diana
-    from jaxreid.saved import run_config
+    from jaxreid.saved import read_saved, run_config
 
     config = run_config(str(folder))
     if "dialogue" not in config:
         raise ValueError(f"{folder}: {config.method} does not search by dialogues")
     default = diana.get_config()
-    different = [
+    start = Path(read_saved(str(folder))["start"]).name
+    different = [f"start {start}"] if start != Path(default.start).name else []
+    different += [
         f"{field.split('.')[1]} {_value(config, field)}"
         for field in _FIELDS
         if _value(config, field) != _value(default, field)

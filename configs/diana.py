@@ -135,7 +135,7 @@ def _small(refined: bool = True) -> ConfigDict:
     config.dialogue = _dialogue()
     config.dialogue.rounds = 5  # every dialogue has as many
     config.diana = _losses()
-    # Queries that start alike stay alike in so few steps, and the K attributes are then one.
+    # Queries that start alike stay alike in so few steps. (Attributes come out alike all the same.)
     config.diana.update(refiner_heads=2, query_std=1.0, logit_scale=1 / 0.07)
     if refined:  # one for each modality starts from the one for both
         config.start_rules.renamed = ((r"(text_)?refiner/(.*)", r"refiner/\2"),)

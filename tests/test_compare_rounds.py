@@ -76,6 +76,8 @@ def test_differences_are_of_runs_of_equal_seeds(tool, tmp_path, capsys):
     assert lines[-1][-1] == "2 |"
     assert tool.main([runs[2], runs[3], "--minus-first"]) == 2
     assert "retain False have seeds [1], those of diana [2]: none" in capsys.readouterr().err
+    assert tool.main([runs[0], runs[0], runs[4], "--minus-first"]) == 2
+    assert "two runs of diana have the same seed: [0, 0]" in capsys.readouterr().err
     assert tool.main([runs[0], "--minus-first"]) == 2
     assert "needs a second row, got runs of diana alone" in capsys.readouterr().err
 

@@ -80,3 +80,15 @@ def test_the_command_prints_a_row_a_round(tool, capsys):
     assert [line.split("|")[1].strip() for line in lines[3:]] == ["0", "1", "2"]
     assert tool.main(["--rounds", "0"]) == 2
     assert "--rounds must be >= 1, got 0" in capsys.readouterr().err
+
+
+def test_what_is_told_again_counts_once(tool, pictures, monkeypatch):
+    whole = tool.conversations
+
+    def twice(picture):
+        told = [rounds[0] | rounds[1] | rounds[2] for rounds in whole(picture)]
+        return [[one, dict(list(one.items())[:1])] for one in told]
+
+    monkeypatch.setattr(tool, "conversations", twice)
+    scores = tool.limit(pictures, 2)
+    assert scores["mAP"][2] == scores["mAP"][1] > scores["mAP"][0]

@@ -567,7 +567,7 @@ def test_refiner_has_the_size_of_the_release():
 
 
 def test_queries_that_start_far_apart_give_attributes_that_differ():
-    """Those of the release start all but equal; with them K attributes are one, many times."""
+    """At the start: those of the release are all but equal. It says nothing of trained ones."""
     tokens = jax.random.normal(jax.random.key(1), (8, 12, 64))
 
     def alike(std):

@@ -97,12 +97,15 @@ def minus_first(rows: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[st
     """Returns the rows behind the first with its scores taken from theirs, of runs of equal seeds.
 
     Raises:
-      ValueError: a row has no run of a seed of the first, or there is no other row.
+      ValueError: there is no other row, a row has no run of a seed of the first, or two runs of the
+        first have the same seed.
     """
     (first, runs), *others = rows.items()
     if not others:
         raise ValueError(f"--minus-first needs a second row, got runs of {first} alone")
     base = {run["seed"]: run for run in runs}
+    if len(base) < len(runs):
+        raise ValueError(f"two runs of {first} have the same seed: {[r['seed'] for r in runs]}")
     found = {}
     for name, other in others:
         pairs = [(run, base[run["seed"]]) for run in other if run["seed"] in base]

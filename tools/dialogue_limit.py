@@ -4,8 +4,9 @@
 
 An observer who knows the attributes that every image shows, and how well witnesses remember each,
 gives every image the probability of all that was told up to a round, or not remembered, and ranks
-by it. Images are not looked at and words not read: a search by both stays below, as far as it sees
-less in an image than the attributes, or an answer is not as plain as the value that it means.
+by it. Attributes are taken as remembered independently, and each counts once however often it is
+told. Images are not looked at and words not read: it is a yardstick for a search by both, which
+sees less in an image, and reads words that may mean several values; no proven bound.
 """
 
 import argparse
@@ -71,10 +72,12 @@ def limit(pictures: Sequence[Picture], rounds: int) -> Mapping[str, list[float] 
     ranks, precision = [], []
     for picture in pictures:
         for told in conversations(picture):
-            scores = [ties]
+            scores, counted = [ties], set()
             for turn in range(rounds):
                 recalled = told[turn] if turn < len(told) else {}
-                scores.append(scores[-1] + sum(likelihood[one] for one in recalled.items()))
+                new = [one for one in recalled.items() if one[0] not in counted]
+                counted |= recalled.keys()  # a witness who is asked again says the same
+                scores.append(scores[-1] + sum(likelihood[one] for one in new))
             asked = np.full(rounds + 1, picture.person_id)
             of_turn, average = first_ranks(np.stack(scores), asked, person_id)
             ranks.append(of_turn)

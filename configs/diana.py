@@ -16,8 +16,8 @@ Article and release differ, or are silent, in fields of config.diana:
   refiner    separate   shared     by the article each modality has a refiner; default: the release,
                                    whose code says how everything else is meant
   inference  -          global     its script ranks by the global feature; "both" is their sum
-Rows of the ablation: --config.diana.retain=False, --config.diana.refiner=separate, and the variant
-"dual", without a refiner.
+Rows of the ablation, of the variant "after_captions": --config.diana.retain=False; without refiner
+--config.diana.refiner=none --config.diana.inference=global; --config.diana.refiner=separate.
 """
 
 from ml_collections import ConfigDict
@@ -93,6 +93,7 @@ def _dialogue() -> ConfigDict:
         # | "mixed": "dialogues" and "captions"
         source="dialogues",
         rounds=0,  # that are read of a dialogue, the first ones; 0 = all
+        per_image=0,  # dialogues, and captions, of an image to train on, the first; 0 = all
         system="",  # what stands before every dialogue
         question="",  # what stands before a question
         answer="",
@@ -145,8 +146,11 @@ def _small(refined: bool = True) -> ConfigDict:
 
 
 def _after_captions(refined: bool = True) -> ConfigDict:
-    """The small recipe from weights that know captions alone."""
+    """As the release trains: from weights that know captions alone, ten epochs of few dialogues."""
     config = _small(refined)
+    config.dialogue.per_image = 1
+    config.train.epochs = (10,)
+    config.train.evaluate_every = config.train.save_every = 2.5
     config.start = sections.START
     config.start_rules.update(_START_RULES)
     config.text.tokenizer = _START
@@ -161,7 +165,7 @@ def _starting(refined: bool = True) -> ConfigDict:
     """What makes the start weights: captions and dialogues of many other people."""
     config = _after_captions(refined)
     config.data.variant = "medium"
-    config.dialogue.source = "mixed"
+    config.dialogue.update(source="mixed", per_image=0)
     config.diana.sdm = False  # as the release pre-trains
     config.optim.warmup_epochs = 0.1
     config.train.epochs = (1,)

@@ -183,6 +183,8 @@ def _open(data: ConfigDict, name: str, data_dir: str, *, composed: bool) -> Spli
 def _with_dialogues(split: Split, config: ConfigDict) -> Split:
     """The split with the dialogues that config.dialogue names."""
     source, rounds = config.dialogue.source, config.dialogue.rounds
+    if split.split == "train" and (each := config.dialogue.per_image):
+        split = _with_first(split, each)
     if source == "captions":
         return split._replace(dialogues=as_openings(split.captions))
     if split.dialogues is None:
@@ -204,6 +206,13 @@ def _with_dialogues(split: Split, config: ConfigDict) -> Split:
                 f"config.dialogue.source both: {split.data_set} {split.split}: {error}"
             ) from error
     return split._replace(dialogues=dialogues)
+
+
+def _with_first(split: Split, each: int) -> Split:
+    """The split with the first so many captions and dialogues of each image."""
+    captions = tuple(said[:each] for said in split.captions)
+    dialogues = split.dialogues and tuple(told[:each] for told in split.dialogues)
+    return split._replace(captions=captions, dialogues=dialogues)
 
 
 def copy_vocabulary(source: str, folder: str) -> None:

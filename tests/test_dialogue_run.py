@@ -10,6 +10,7 @@ from saved_model import check_saved_model
 
 from configs import diana
 from jaxreid import run
+from jaxreid.parts import assemble
 
 
 def small(data_dir):
@@ -118,6 +119,20 @@ def test_captions_may_be_asked_beside_dialogues(finished, data_dir, tmp_path):
     for name in ("R1", "R10", "mAP"):
         hits = sum(found["queries"] * found["final"][name] for found in (told, said))
         assert both["final"][name] == pytest.approx(hits / both["queries"])
+
+
+def test_training_alone_is_limited_to_the_first_dialogues_of_an_image(finished, data_dir):
+    config = small(data_dir)
+
+    def dialogues(name, per_image):
+        config.dialogue.per_image = per_image
+        parts = assemble(config, str(finished[0] / "tokenizer"), learn=False)
+        return parts.split(name).dialogues
+
+    told = dialogues("train", 0)
+    assert all(len(one) == 2 for one in told)
+    assert dialogues("train", 1) == tuple(one[:1] for one in told)
+    assert dialogues("test", 1) == dialogues("test", 0)
 
 
 def test_a_data_set_without_dialogues_is_refused(data_dir, tmp_path):

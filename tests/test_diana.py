@@ -532,6 +532,7 @@ def test_a_wrong_value_is_named_with_those_allowed(field, value, message):
         ("keep", "all", r"dialogue\.keep must be one of newest, oldest, got 'all'"),
         ("breaks", (" ", "", " "), r"dialogue\.breaks must be three texts of white space"),
         ("breaks", (" ", " "), r"dialogue\.breaks must be three texts of white space"),
+        ("per_image", -1, r"dialogue\.per_image must be >= 0, got -1"),
     ],
 )
 def test_how_dialogues_are_read_is_checked(field, value, message):

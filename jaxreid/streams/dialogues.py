@@ -73,7 +73,7 @@ def check_dialogues(config) -> None:
             "dialogue.breaks must be three texts of white space, behind what stands before, a "
             f"question and an answer, got {tuple(d.breaks)}"
         )
-    for field in ("rounds", "curve"):
+    for field in ("rounds", "per_image", "curve"):
         if d[field] < 0:
             raise ValueError(f"dialogue.{field} must be >= 0, got {d[field]}")
     if config.text.clean not in STYLES:

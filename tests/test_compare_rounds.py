@@ -25,6 +25,7 @@ def write_run(folder, config, rounds):
     (folder / "config.json").write_text(config.to_json_best_effort())
     final = {name: rounds[-1] for name in ("R1", "R10", "mAP")}
     scores = {name: rounds for name in ("R1", "R5", "R10", "mAP")}
+    scores["mean_rank"] = [200 - value for value in rounds]
     if len(rounds) > 1:
         scores["BRI"] = 1.5
     scores["rounds_to_R1"] = 2.5
@@ -74,6 +75,8 @@ def test_differences_are_of_runs_of_equal_seeds(tool, tmp_path, capsys):
     assert lines[-1][0] == "| retain False, above diana"
     assert lines[-1][1:4] == ["-2.00 ± 0.71", "-4.00 ± 1.41", "-4.00 ± 1.41"]
     assert lines[-1][-1] == "2 |"
+    assert tool.main([*runs, "--rounds", "1", "--score", "mean_rank", "--minus-first"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split(" | ")[1] == "2.00 ± 0.71"
     assert tool.main([runs[2], runs[3], "--minus-first"]) == 2
     assert "retain False have seeds [1], those of diana [2]: none" in capsys.readouterr().err
     assert tool.main([runs[0], runs[0], runs[4], "--minus-first"]) == 2
@@ -94,3 +97,7 @@ def test_runs_that_do_not_fit_are_refused(tool, tmp_path, capsys):
     long = write_run(tmp_path / "c", diana.get_config(), [1.0, 2.0, 3.0])
     assert tool.main([short, long, "--out", str(tmp_path / "x.png")]) == 2
     assert "the runs of diana have unequal rounds: [2, 3]" in capsys.readouterr().err
+    other = diana.get_config().unlock()
+    del other.dialogue.per_image
+    assert tool.main([write_run(tmp_path / "d", other, [1.0])]) == 2
+    assert "config.dialogue.per_image is missing in a run" in capsys.readouterr().err

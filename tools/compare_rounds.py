@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # What a row may differ in, beside its seed.
 _FIELDS = (
-    "dialogue.source", "dialogue.rounds", "diana.refiner", "diana.retain", "diana.inference",
-    "diana.reduction", "diana.attributes", "diana.sdm", "diana.mask_rate",
+    "dialogue.source", "dialogue.rounds", "dialogue.per_image", "diana.refiner", "diana.retain",
+    "diana.inference", "diana.reduction", "diana.attributes", "diana.sdm", "diana.mask_rate",
 )  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--rounds", default="0,1,2,3,5", help="columns of --score; %(default)s")
     parser.add_argument(
-        "--score", default="R1", choices=("R1", "R5", "R10", "mAP"), help="%(default)s"
+        "--score", default="R1", choices=("R1", "R5", "R10", "mAP", "mean_rank"), help="%(default)s"
     )
     parser.add_argument("--minus-first", action="store_true", help="a table of differences, too")
     parser.add_argument("--out", help="picture of the curves, a PNG")
@@ -66,7 +66,7 @@ def read_run(folder: Path) -> dict[str, dict[str, Any]]:
 
     Raises:
       FileNotFoundError: there is no run, or it has no results.
-      ValueError: it does not search by dialogues.
+      ValueError: it does not search by dialogues, or lacks a field.
     """
     from configs import diana
     from jaxreid.saved import read_saved, run_config
@@ -172,6 +172,8 @@ def _cell(found: list[float | None]) -> str:
 def _value(config: Any, field: str) -> Any:
     """A field by its whole name."""
     section, name = field.split(".")
+    if name not in config[section]:
+        raise ValueError(f"config.{field} is missing in a run: another version made it")
     return config[section][name]
 
 

@@ -17,7 +17,8 @@ Article and release differ, or are silent, in fields of config.diana:
                                    whose code says how everything else is meant
   inference  -          global     its script ranks by the global feature; "both" is their sum
 Rows of the ablation, of the variant "after_captions": --config.diana.retain=False; without refiner
---config.diana.refiner=none --config.diana.inference=global; --config.diana.refiner=separate.
+--config.diana.refiner=none --config.diana.inference=global; --config.diana.refiner=separate. Of the
+variant "causal": --config.diana.retain=False, and the variant "causal_dual".
 """
 
 from ml_collections import ConfigDict
@@ -36,9 +37,15 @@ _START_RULES = dict(
 _NOT_OF_ENCODERS = (r"(image|text)_proj/.*|(text_)?refiner/.*|logit_scale",)
 # Which sections of config.model the encoders have: "vit" | "swin", "bert" | "llama".
 _ENCODERS = dict(image_encoder="vit", text_encoder="bert")
+# Of the causal network: its text encoder is new, what looks at images is known.
+_TEXT_ALONE = (r"text/.*", r"text_proj/.*", r"logit_scale")
+_OF_PATCHES = r"vit/(patch_embed/.*|pos_embed)"
 # Weights of the small network, and beside it without a refiner, made by the variants "start" and
 # "start_dual" and tools/export_start.py. Its vocabulary is made by tools/dialogue_vocabulary.py.
 _START = "configs/start/synthpedes-dialogues"
+# Of the causal network, made by the variants "start_patches", then "start_causal", whose vocabulary
+# tools/causal_vocabulary.py makes.
+_START_CAUSAL = "configs/start/synthpedes-causal"
 _PAPER = ("chatpedes", "interactive_pedes")
 # What stands before each dialogue in the release (main/conversation.py, conv_customized).
 _SYSTEM = (
@@ -56,9 +63,11 @@ def get_config(variant: str = "") -> ConfigDict:
       variant: "" (synthpedes on two CPU cores); the plain dual encoder of that size, trained and
         searched with the same dialogues ("dual"), with the first answer of each ("sentence") or
         with what is written in front of the picture ("captions"); "after_captions", which meets
-        dialogues for the first time; "start" and "start_dual", which make the start weights of the
-        others; "chatpedes" or "interactive_pedes"; or "released" (ChatPedes, with the encoders and
-        the prompt of the release).
+        dialogues for the first time; "causal", which does so with text read from left to right and
+        images as the mean of their patches, as in the release, and "causal_dual" without a refiner;
+        "start", "start_dual", "start_patches" and "start_causal", which make the start weights of
+        the others; "chatpedes" or "interactive_pedes"; or "released" (ChatPedes, with the encoders
+        and the prompt of the release).
     """
     if variant == "":
         config = _small()
@@ -73,15 +82,22 @@ def get_config(variant: str = "") -> ConfigDict:
         config.diana.fewest_rounds = 0
     elif variant == "after_captions":
         config = _after_captions()
+    elif variant in ("causal", "causal_dual"):
+        config = _causal(refined=variant == "causal")
     elif variant in ("start", "start_dual"):
         config = _starting(refined=variant == "start")
+    elif variant == "start_patches":
+        config = _starting_patches()
+    elif variant == "start_causal":
+        config = _starting_causal()
     elif variant in _PAPER:
         config = _paper(variant)
     elif variant == "released":
         config = _released()
     else:
-        small = ("dual", "sentence", "captions", "after_captions", "start", "start_dual")
-        known = ("", *small, *_PAPER, "released")
+        small = ("dual", "sentence", "captions", "after_captions", "causal", "causal_dual")
+        starts = ("start", "start_dual", "start_patches", "start_causal")
+        known = ("", *small, *starts, *_PAPER, "released")
         raise ValueError(f"unknown variant {variant!r}; know: {', '.join(map(repr, known))}")
     return config
 
@@ -161,6 +177,23 @@ def _after_captions(refined: bool = True) -> ConfigDict:
     return config
 
 
+def _causal(refined: bool = True) -> ConfigDict:
+    """The same with the structure of the release: Llama, its last token, the mean of patches."""
+    config = _after_captions(refined)
+    config.model.vit.patch = 8
+    del config.model.bert
+    config.model.text_encoder = "llama"
+    config.model.llama = ConfigDict(dict(
+        width=128, depth=2, heads=4, key_heads=2, mlp=384, epsilon=1e-5, max_positions=512,
+        remat=False, rope=dict(theta=10_000.0, factor=1.0, low=1.0, high=4.0, original=512),
+    ))  # fmt: skip
+    config.diana.update(image_pooling="mean", text_pooling="last")
+    config.start = config.text.tokenizer = _START_CAUSAL
+    unused = () if refined else (r"refiner/.*",)
+    config.start_rules.update(fresh=(), unused=unused, renamed=(), longer=())
+    return config
+
+
 def _starting(refined: bool = True) -> ConfigDict:
     """What makes the start weights: captions and dialogues of many other people."""
     config = _after_captions(refined)
@@ -170,6 +203,44 @@ def _starting(refined: bool = True) -> ConfigDict:
     config.optim.warmup_epochs = 0.1
     config.train.epochs = (1,)
     config.train.evaluate_every = config.train.save_every = 0.25
+    return config
+
+
+def _starting_patches() -> ConfigDict:
+    """What makes images known to "start_causal", in patches of 8 x 8: captions of other people."""
+    config = _reading_captions(_after_captions())
+    config.model.vit.patch = 8
+    config.diana.image_pooling = "mean"
+    config.train.epochs = (2,)
+    config.train.evaluate_every = config.train.save_every = 0.5
+    config.optim.groups = config.optim.groups[2:]  # patches are learnt anew
+    config.start_rules.update(
+        fresh=(r"refiner/.*", r"logit_scale", _OF_PATCHES),
+        unused=(*_START_RULES["unused"], _OF_PATCHES),
+        longer=(r"text/embeddings/word_embeddings/embedding",),
+    )
+    config.model.bert.max_positions = 64
+    return config
+
+
+def _starting_causal() -> ConfigDict:
+    """What makes the start weights of "causal"; config.start: those that "start_patches" made."""
+    config = _reading_captions(_causal())
+    config.start = ""
+    config.start_rules.update(fresh=_TEXT_ALONE, unused=_TEXT_ALONE)
+    config.start_rules.needs = "the folder that tools/export_start.py makes of start_patches"
+    config.train.epochs = (1.2,)
+    return config
+
+
+def _reading_captions(config: ConfigDict) -> ConfigDict:
+    """Changes a recipe to one that reads captions of other people alone, as the release does."""
+    config.data.variant = "medium"
+    config.text.max_tokens = 48
+    config.dialogue.update(source="captions", rounds=0, per_image=0)
+    config.diana.update(sdm=False, fewest_rounds=0)
+    config.optim.warmup_epochs = 0.1
+    config.train.evaluate_every = config.train.save_every = 0.4
     return config
 
 

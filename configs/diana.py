@@ -38,7 +38,7 @@ _NOT_OF_ENCODERS = (r"(image|text)_proj/.*|(text_)?refiner/.*|logit_scale",)
 # Which sections of config.model the encoders have: "vit" | "swin", "bert" | "llama".
 _ENCODERS = dict(image_encoder="vit", text_encoder="bert")
 # Of the causal network: its text encoder is new, what looks at images is known.
-_TEXT_ALONE = (r"text/.*", r"text_proj/.*", r"logit_scale")
+_OF_TEXT = (r"text/.*", r"text_proj/.*", r"logit_scale")
 _OF_PATCHES = r"vit/(patch_embed/.*|pos_embed)"
 # Weights of the small network, and beside it without a refiner, made by the variants "start" and
 # "start_dual" and tools/export_start.py. Its vocabulary is made by tools/dialogue_vocabulary.py.
@@ -227,7 +227,7 @@ def _starting_causal() -> ConfigDict:
     """What makes the start weights of "causal"; config.start: those that "start_patches" made."""
     config = _reading_captions(_causal())
     config.start = ""
-    config.start_rules.update(fresh=_TEXT_ALONE, unused=_TEXT_ALONE)
+    config.start_rules.update(fresh=_OF_TEXT, unused=_OF_TEXT)
     config.start_rules.needs = "the folder that tools/export_start.py makes of start_patches"
     config.train.epochs = (1.2,)
     return config

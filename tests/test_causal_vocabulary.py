@@ -41,3 +41,19 @@ def test_an_unknown_variant_is_named(tool, tmp_path, capsys):
     assert tool.main([str(tmp_path / "out"), "--variants=huge", f"--data-dir={tmp_path}"]) == 2
     assert "huge" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--size=255", "--size must be at least 256"), ("a_file", "a_file must be a folder")],
+)
+def test_what_cannot_be_written_is_refused_before_data_are_read(
+    tool, tmp_path, monkeypatch, capsys, option, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    out = [option] if option == "a_file" else ["out", option]
+    with pytest.raises(SystemExit, match="2"):
+        tool.main([*out, f"--data-dir={tmp_path / 'none'}"])
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

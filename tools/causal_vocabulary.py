@@ -12,6 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+_BYTES = 256  # every text can be spelled in them
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Writes tokenizer.json; returns the exit code."""
@@ -24,6 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=1500, help="tokens, at most")
     parser.add_argument("--fewest", type=int, default=20, help="times that a pair must occur")
     options = parser.parse_args(arguments)
+    if options.size < _BYTES:
+        parser.error(f"--size must be at least {_BYTES}, a token a byte, got {options.size}")
+    if options.out.exists() and not options.out.is_dir():
+        parser.error(f"{options.out} must be a folder, got a file")
 
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 

@@ -6,8 +6,6 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
-# Most of the time here is compilation; what it makes runs in no time anyway.
-jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -21,7 +19,10 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """Folder of prepared data; the compiled programs in it are of no use to other tests."""
+    """Folder of prepared data, for runs whose programs are to compile quickly."""
     cache = jax.config.jax_compilation_cache_dir
+    optimised = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
     yield str(tmp_path_factory.mktemp("data"))
+    jax.config.update("jax_disable_most_optimizations", optimised)
     jax.config.update("jax_compilation_cache_dir", cache)

@@ -152,6 +152,15 @@ class Built:
         return jax.device_get(found)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Most of the time here is compilation; what it makes runs in no time anyway."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module")
 def vocabulary(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("vocabulary"))

@@ -3,6 +3,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from asking_run import make_run
@@ -17,6 +18,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import benchmark_asking
 
 SCHEME = read_scheme()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Little is optimised: most time here is compilation."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,15 @@ from jaxreid.search.gallery import index_folder
 from jaxreid.search.load import load_run, score
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Little is optimised: most time here is compilation."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("runs") / "run")

@@ -11,6 +11,15 @@ from jaxreid.search.simulate import Searches, compare, first_rank, run, summary
 IMAGES, QUERIES = 40, 6
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Little is optimised: most time here is compilation."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module")
 def searches():
     rng = np.random.default_rng(0)

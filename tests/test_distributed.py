@@ -36,6 +36,15 @@ OVERRIDES = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Little optimised: most time here is compilation."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 def small_config():
     """The recipe of LAIP with a small network."""
     config = recipe.get_config()

@@ -46,6 +46,15 @@ TOLERANCE = {"rtol": 0, "atol": 1e-5}
 CAPTIONS = ("a man in a red coat", "she has a bag now", "blue jeans", "a green hat", "no bag")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Most of the time here is compilation; what it makes runs in no time anyway."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 def network(width: int = 32, image_width: int = 24, hidden: int = 20) -> QueryFormer:
     """The network of fafa.npz."""
     return QueryFormer(

@@ -20,11 +20,14 @@ BLOCKS = ("chance", "coarse", "final")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def two_devices():
-    """A mesh of two of the devices."""
+def quick_compilation():
+    """A mesh of two of the devices, and little optimised: most time here is compilation."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "make_mesh", lambda: make_mesh(jax.devices()[:2]))
         yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")
